@@ -1,0 +1,40 @@
+"""fluxgrad: an operation is one row, read as numbers, as a new graph, as a forward push, as ink and as source code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fluxgrad import losses, nn, optim
+from fluxgrad.rules.elementwise import gelu, relu, sigmoid, softplus
+from fluxgrad.rules.fused import log_softmax, logsumexp, softmax
+from fluxgrad.rules.kinds import elementwise, fused, linear, rules, seal
+from fluxgrad.sweep import Flows, Step, flows, grad, hessian, jacobian, jvp, no_grad, value_and_grad, vjp
+from fluxgrad.tensor import Tensor
+
+if TYPE_CHECKING:
+    from fluxgrad.check import check_grads
+    from fluxgrad.picture import draw, draw_network
+
+seal()  # the names so far are built in
+
+_LATER = {"check_grads": "check", "draw": "picture", "draw_network": "picture"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what computing does not need when it is first asked for."""
+    if name in _LATER:
+        from importlib import import_module
+
+        return getattr(import_module(f"fluxgrad.{_LATER[name]}"), name)
+    raise AttributeError(f"module 'fluxgrad' has no attribute {name!r}")
+
+
+__all__ = [
+    *("Tensor", "no_grad"),
+    *("grad", "value_and_grad", "vjp", "jvp", "jacobian", "hessian"),
+    *("flows", "Flows", "Step", "rules", "elementwise", "linear", "fused", "check_grads"),
+    *("relu", "sigmoid", "softplus", "gelu", "logsumexp", "softmax", "log_softmax"),
+    *("losses", "nn", "optim", "draw", "draw_network"),
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,99 @@
+"""Colours, widths and fonts of every picture, and how wide a text will be: all in one place."""
+
+from __future__ import annotations
+
+import unicodedata
+
+LIGHT = {
+    "paper": "#ffffff",
+    "card": "#f6f8fb",
+    "frame": "#64748b",
+    "ink": "#0f172a",
+    "quiet": "#526077",
+    "plus": "#0072B2",
+    "minus": "#D55E00",
+    "zero": "#6b7280",
+    "mixed": "#475569",
+    "wild": "#86198f",
+    "none": "#7b8798",
+    "plus text": "#005f96",
+    "minus text": "#b34700",
+}
+DARK = {
+    "paper": "#111827",
+    "card": "#1e293b",
+    "frame": "#7f8fa6",
+    "ink": "#f1f5f9",
+    "quiet": "#a3b1c6",
+    "plus": "#1f8fd0",
+    "minus": "#e8711a",
+    "zero": "#8b95a5",
+    "mixed": "#a9b5c7",
+    "wild": "#e879f9",
+    "none": "#7f8fa6",
+    "plus text": "#63b8ee",
+    "minus text": "#ff9d57",
+}
+DASH = {"minus": "6 3", "zero": "1 3", "none": "1 3"}
+"""Sign without colour: + solid, − dashed, exactly zero dotted."""
+
+FONT = "Helvetica Neue,Helvetica,Arial,Liberation Sans,sans-serif"
+SERIF = "Georgia,DejaVu Serif,Times New Roman,serif"
+SIZE, SMALL = 13, 11
+LINE = 18
+PAD_X, PAD_Y = 10, 6
+NAME_LENGTH = 40
+
+WIDTHS = {"op": (1.0, 5.0), "neuron": (0.8, 5.0), "dense": (0.4, 3.2)}
+"""Thinnest and thickest edge: the 5th and the 95th percentile of the picture's own |L̇|."""
+
+SPAN = 0.5
+"""The decades that lie between the two at the least, so that like sizes look alike."""
+
+PAGE = 900
+"""How wide a network is drawn, unless it has many layers: what a README shows."""
+
+WIDE = 1000
+"""A graph that would come out wider than this runs downwards."""
+
+OPERATIONS = 60
+COMPACT = 24
+WEIGHTS = 250
+UNITS = 100
+LABELLED = 40
+LAYERS = 12
+
+_NARROW = {" ": 0.28, "i": 0.23, "j": 0.23, "l": 0.23, "t": 0.29, "f": 0.29, "r": 0.34, "I": 0.28}
+_NARROW |= dict.fromkeys(".,:;|'!·", 0.28) | dict.fromkeys("()[]{}-/", 0.34) | dict.fromkeys("mMW@%", 0.9)
+_NARROW |= dict.fromkeys("w", 0.74) | dict.fromkeys("+−=×<>~", 0.6) | dict.fromkeys("→…", 1.0) | {"‖": 0.55}
+
+
+def width(text: str, size: float = SIZE) -> float:
+    """About how many pixels a text takes, on the wide side: fonts differ, and the viewer's are not known."""
+    total = 0.0
+    for c in text:
+        if c in _NARROW:
+            total += _NARROW[c]
+        elif unicodedata.combining(c):
+            continue
+        elif unicodedata.east_asian_width(c) in "WF":
+            total += 1.05
+        else:
+            total += 0.72 if c.isupper() else 0.58
+    return total * size * 1.04
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG's contrast ratio of two colours, 1 to 21.
+
+    >>> round(contrast("#0072B2", "#ffffff"), 2)
+    5.19
+    """
+
+    def luminance(colour: str) -> float:
+        parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        r, g, b = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)

@@ -1,0 +1,355 @@
+"""The fused rows: operations that contract axes and keep what their pull needs. Each gives its pull per input,
+L̇_x from L̇_y, y and the inputs; its push is the pull of the pull. The losses are fused rows too, in losses.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fluxgrad.rules.kinds import Pull, fused, stands_for
+from fluxgrad.rules.linear import _array, _axes, count, spread
+
+# ----- Extremes, spread and products along axes -----
+
+
+def _extreme_x(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    hit = np.where(x == spread(y, x, axis, keepdims), np.ones_like(x), 0)
+    return spread(g, x, axis, keepdims) * (hit / np.sum(hit, axis=axis, keepdims=True))
+
+
+max_ = fused("max x", lambda x, axis=None, keepdims=False: np.max(x, axis=axis, keepdims=keepdims), _extreme_x,
+             choice="ties share equally")  # fmt: skip
+min_ = fused("min x", lambda x, axis=None, keepdims=False: np.min(x, axis=axis, keepdims=keepdims), _extreme_x,
+             choice="ties share equally")  # fmt: skip
+
+
+def _others(x: Any) -> Any:
+    """For each element of the last axis the product of all the others: exact where elements are 0."""
+    n = x.shape[-1]
+    rest = np.where(np.eye(n, dtype=bool), 1, np.expand_dims(x, -2))
+    return np.prod(rest, axis=-1)
+
+
+def _prod_x(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    reduced = _axes(axis, x.ndim)
+    kept = tuple(k for k in range(x.ndim) if k not in reduced)
+    order = kept + reduced
+    flat = np.reshape(np.transpose(x, order), tuple(x.shape[k] for k in kept) + (count(x, reduced),))
+    rest = np.reshape(_others(flat), tuple(x.shape[k] for k in order))
+    return spread(g, x, axis, keepdims) * np.transpose(rest, np.argsort(order) if order else None)
+
+
+def _prod_kernel(x: Any, axis: Any = None, keepdims: bool = False) -> tuple[Any, Pull]:
+    y = np.prod(x, axis=axis, keepdims=keepdims)
+
+    def pull(i: int, g: Any) -> Any:
+        if x.all():  # one division an element; with a 0 among them, the product of the others
+            return spread(g * y, x, axis, keepdims) / x
+        return _prod_x(g, y, x, axis, keepdims)
+
+    return y, pull
+
+
+prod = fused("Π x", lambda x, axis=None, keepdims=False: np.prod(x, axis=axis, keepdims=keepdims), _prod_x,
+             kernel=_prod_kernel, name="prod")  # fmt: skip
+
+
+def _var(x: Any, axis: Any = None, keepdims: bool = False, ddof: float = 0) -> Any:
+    return np.var(x, axis=axis, keepdims=keepdims, ddof=ddof)
+
+
+def _var_x(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False, ddof: float = 0) -> Any:
+    centred = x - np.mean(x, axis=axis, keepdims=True)
+    return spread(g, x, axis, keepdims) * centred * (2 / (count(x, axis) - ddof))
+
+
+def _std_x(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False, ddof: float = 0) -> Any:
+    return _var_x(g * 0.5 / np.where(y == 0, np.inf, y), y, x, axis, keepdims, ddof)
+
+
+var = fused("var x", _var, _var_x)
+std = fused("std x", lambda x, axis=None, keepdims=False, ddof=0: np.std(x, axis=axis, keepdims=keepdims, ddof=ddof), _std_x,
+            choice="0 where all are equal")  # fmt: skip
+
+# ----- Softmax and its kin -----
+
+
+def _logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    top = np.max(x, axis=axis, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0)
+    total = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+    return total if keepdims else np.squeeze(total, _axes(axis, x.ndim))
+
+
+def _softmax(x: Any, axis: Any = -1) -> Any:
+    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    return e / np.sum(e, axis=axis, keepdims=True)
+
+
+def _log_softmax(x: Any, axis: Any = -1) -> Any:
+    away = x - np.max(x, axis=axis, keepdims=True)
+    return away - np.log(np.sum(np.exp(away), axis=axis, keepdims=True))
+
+
+def _logsumexp_x(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    top = spread(y, x, axis, keepdims)
+    return spread(g, x, axis, keepdims) * np.exp(x - np.where(np.isneginf(top), 0, top))
+
+
+logsumexp = fused("logsumexp x", _logsumexp, _logsumexp_x)
+softmax = fused("softmax x", _softmax, lambda g, y, x, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)))
+log_softmax = fused("log_softmax x", _log_softmax,
+                    lambda g, y, x, axis=-1: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True))  # fmt: skip
+
+# ----- Order -----
+
+
+def _sort_x(g: Any, y: Any, x: Any, axis: int = -1) -> Any:
+    rank = np.argsort(np.argsort(x, axis=axis, kind="stable"), axis=axis, kind="stable")
+    return np.take_along_axis(g, rank, axis)
+
+
+sort_ = fused("sort x", lambda x, axis=-1: np.sort(x, axis=axis, kind="stable"), _sort_x, choice="a tie keeps its order")
+
+# ----- A layer -----
+
+
+def _affine_kernel(x: Any, w: Any, b: Any) -> tuple[Any, Pull]:
+    """One product and one addition in place; `dot` is twice as fast as `@` on small matrices."""
+    rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+    y = rows.dot(w.T)
+    if y.dtype == b.dtype:
+        y += b
+    else:
+        y = y + b
+
+    def pull(i: int, g: Any) -> Any:
+        g = g if g.ndim == 2 else g.reshape(-1, g.shape[-1])
+        if i == 0:
+            return g.dot(w) if x.ndim == 2 else g.dot(w).reshape(x.shape)
+        if i == 1:
+            return rows.T.dot(g).T  # laid out as the weight is
+        return np.ones(len(g), g.dtype).dot(g)
+
+    return y if x.ndim == 2 else y.reshape(x.shape[:-1] + b.shape), pull
+
+
+affine = fused(
+    "x·wᵀ + b", lambda x, w, b: np.matmul(x, np.transpose(w)) + b,
+    lambda g, y, x, w, b: np.matmul(g, w),
+    lambda g, y, x, w, b: np.matmul(np.transpose(np.reshape(g, (-1, w.shape[0]))), np.reshape(x, (-1, w.shape[1]))),
+    lambda g, y, x, w, b: g,
+    kernel=_affine_kernel, name="affine",
+)  # fmt: skip
+
+# ----- Linear algebra -----
+
+
+def _t(x: Any) -> Any:
+    return np.swapaxes(x, -1, -2)
+
+
+def _solve_b(g: Any, y: Any, a: Any, b: Any) -> Any:
+    return np.linalg.solve(_t(a), g)
+
+
+def _solve_a(g: Any, y: Any, a: Any, b: Any) -> Any:
+    s = np.linalg.solve(_t(a), g)
+    if b.ndim == 1:
+        return -(np.expand_dims(s, -1) * np.expand_dims(y, -2))
+    return -np.matmul(s, _t(y))
+
+
+def _scaled(g: Any, a: Any) -> Any:
+    return np.expand_dims(np.expand_dims(g, -1), -1) * _t(np.linalg.inv(a))
+
+
+inv = fused("x⁻¹", np.linalg.inv, lambda g, y, a: -np.matmul(np.matmul(_t(y), g), _t(y)), name="inv")
+det = fused("det x", np.linalg.det, lambda g, y, a: _scaled(g * y, a))
+logabsdet = fused("ln |det x|", lambda a: np.linalg.slogdet(a)[1], lambda g, y, a: _scaled(g, a), name="logabsdet")
+solve = fused("solve(x, w)", np.linalg.solve, _solve_a, _solve_b)
+
+
+def _norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
+
+
+def _norm_x(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return spread(g / np.where(y == 0, np.inf, y), x, axis, keepdims) * x
+
+
+norm = fused("‖x‖", _norm, _norm_x, name="norm", choice="0 at 0")
+
+# ----- NumPy's functions that are built from these rows -----
+
+stands_for(np.max, np.amax)(max_)
+stands_for(np.min, np.amin)(min_)
+stands_for(np.prod)(prod)
+
+
+def _spread_options(name: str, ddof: float, correction: Any, extra: dict[str, Any]) -> float:
+    if extra:
+        raise TypeError(f"np.{name}: {', '.join(extra)}= has no fluxion here; leave it out")
+    return ddof if correction is None else float(correction)
+
+
+@stands_for(np.var)
+def var_(x: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False, correction: Any = None, **extra: Any) -> Any:
+    return var(x, axis=axis, keepdims=keepdims, ddof=_spread_options("var", ddof, correction, extra))
+
+
+@stands_for(np.std)
+def std_(x: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False, correction: Any = None, **extra: Any) -> Any:
+    return std(x, axis=axis, keepdims=keepdims, ddof=_spread_options("std", ddof, correction, extra))
+
+
+@stands_for(np.ptp)
+def ptp(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    return np.max(x, axis=axis, keepdims=keepdims) - np.min(x, axis=axis, keepdims=keepdims)
+
+
+@stands_for(np.average)
+def average(x: Any, axis: Any = None, weights: Any = None) -> Any:
+    if weights is None:
+        return np.mean(x, axis=axis)
+    weights = _array(weights)
+    if weights.shape != x.shape and axis is not None:
+        weights = np.reshape(weights, tuple(n if k == axis % x.ndim else 1 for k, n in enumerate(x.shape)))
+        weights = np.broadcast_to(weights, x.shape)
+    return np.sum(x * weights, axis=axis) / np.sum(weights, axis=axis)
+
+
+@stands_for(np.cumprod)
+def cumprod(x: Any, axis: int | None = None) -> Any:
+    if axis is None:
+        x, axis = np.ravel(x), 0
+    x = np.moveaxis(x, axis, -1)
+    so_far = np.where(np.tri(x.shape[-1], dtype=bool), np.expand_dims(x, -2), 1)
+    return np.moveaxis(np.prod(so_far, axis=-1), -1, axis)
+
+
+@stands_for(np.cumulative_sum)
+def cumulative_sum(x: Any, *, axis: int | None = None) -> Any:
+    return np.cumsum(x, axis=axis)
+
+
+@stands_for(np.cumulative_prod)
+def cumulative_prod(x: Any, *, axis: int | None = None) -> Any:
+    return np.cumprod(x, axis=axis)
+
+
+@stands_for(np.sort)
+def sort(x: Any, axis: int | None = -1, kind: Any = None, *, stable: Any = None) -> Any:
+    return sort_(np.ravel(x), axis=0) if axis is None else sort_(x, axis=axis)
+
+
+@stands_for(np.partition)
+def partition(x: Any, kth: Any, axis: int | None = -1) -> Any:
+    if axis is None:
+        x, axis = np.ravel(x), 0
+    return np.take_along_axis(x, np.argpartition(x, kth, axis), axis)
+
+
+@stands_for(np.median)
+def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    reduced = _axes(axis, x.ndim)
+    kept = tuple(k for k in range(x.ndim) if k not in reduced)
+    n = count(x, reduced)
+    ordered = np.sort(np.reshape(np.transpose(x, kept + reduced), tuple(x.shape[k] for k in kept) + (n,)), axis=-1)
+    middle = (ordered[..., (n - 1) // 2] + ordered[..., n // 2]) / 2
+    return np.expand_dims(middle, reduced) if keepdims else middle
+
+
+@stands_for(np.nansum)
+def nansum(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    return np.sum(np.where(np.isnan(x), 0, x), axis=axis, keepdims=keepdims)
+
+
+@stands_for(np.nanmean)
+def nanmean(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    valid = np.sum(~np.isnan(x), axis=axis, keepdims=keepdims)
+    return np.nansum(x, axis=axis, keepdims=keepdims) / valid.astype(x.dtype)
+
+
+@stands_for(np.nanmax)
+def nanmax(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    return np.max(np.where(np.isnan(x), -np.inf, x), axis=axis, keepdims=keepdims)
+
+
+@stands_for(np.nanmin)
+def nanmin(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    return np.min(np.where(np.isnan(x), np.inf, x), axis=axis, keepdims=keepdims)
+
+
+@stands_for(np.linalg.slogdet)
+def slogdet(a: Any) -> Any:
+    return type(np.linalg.slogdet(np.eye(1)))(np.linalg.slogdet(_numbers(a))[0], logabsdet(a))
+
+
+def _numbers(a: Any) -> Any:
+    return a if isinstance(a, np.ndarray) else a.data
+
+
+@stands_for(np.linalg.matrix_power)
+def matrix_power(a: Any, n: int) -> Any:
+    if n < 0:
+        a, n = np.linalg.inv(a), -n
+    y = np.eye(a.shape[-1], dtype=a.dtype)
+    for _ in range(n):
+        y = np.matmul(y, a)
+    return y if n else np.broadcast_to(y, a.shape) + 0 * a
+
+
+@stands_for(np.linalg.multi_dot)
+def multi_dot(arrays: Any) -> Any:
+    y, *rest = arrays
+    for x in rest:
+        y = np.matmul(y, x)
+    return y
+
+
+stands_for(np.linalg.matmul)(lambda x, w: np.matmul(x, w))
+
+
+@stands_for(np.linalg.vector_norm)
+def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
+    if axis is None or isinstance(axis, tuple | list):
+        reduced = _axes(axis, x.ndim)
+        if ord == 2:
+            return norm(x, axis=reduced, keepdims=keepdims)
+    else:
+        reduced = axis
+    if ord is None or ord == 2:
+        return norm(x, axis=reduced, keepdims=keepdims)
+    if ord == np.inf:
+        return np.max(np.abs(x), axis=reduced, keepdims=keepdims)
+    if ord == -np.inf:
+        return np.min(np.abs(x), axis=reduced, keepdims=keepdims)
+    if ord == 1:
+        return np.sum(np.abs(x), axis=reduced, keepdims=keepdims)
+    if ord == 0:
+        return np.sum(np.sign(np.abs(x)), axis=reduced, keepdims=keepdims)
+    return np.power(np.sum(np.power(np.abs(x), ord), axis=reduced, keepdims=keepdims), 1 / ord)
+
+
+@stands_for(np.linalg.norm)
+def norm_(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    reduced = _axes(axis, x.ndim)
+    if ord is None or (ord == "fro" and len(reduced) == 2) or (ord == 2 and len(reduced) == 1):
+        return norm(x, axis=reduced, keepdims=keepdims)
+    if len(reduced) == 1:
+        return np.linalg.vector_norm(x, axis=reduced[0], keepdims=keepdims, ord=ord)
+    row, column = reduced
+    if ord in (1, -1, np.inf, -np.inf):
+        over, then = (row, column) if abs(ord) == 1 else (column, row)
+        sums = np.sum(np.abs(x), axis=over, keepdims=True)
+        most = (np.max if ord > 0 else np.min)(sums, axis=then, keepdims=True)
+        return most if keepdims else np.squeeze(most, reduced)
+    raise TypeError(f"np.linalg.norm: ord={ord!r} of a matrix has no rule here (it needs singular values); use 'fro', ±1 or ±inf")
+
+
+@stands_for(np.linalg.matrix_norm)
+def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
+    return np.linalg.norm(x, ord, (-2, -1), keepdims)

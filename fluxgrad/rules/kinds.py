@@ -1,0 +1,346 @@
+"""The three kinds of row.
+
+An operation is one row: its name, its value, and how it answers a wiggle, written once in plain NumPy.
+
+    kind          a row gives, per input x                  pull (reverse)          push (forward)
+    elementwise   the local fluxion ẏ_x = f(y, *inputs)     L̇_x = L̇_y · ẏ_x         ẏ = Σ ẏ_x · ẋ
+    linear        the adjoint L̇_x = f(L̇_y, *inputs)         as given                ẏ = y(ẋ)
+    fused         the pull L̇_x = f(L̇_y, y, *inputs)         as given                the pull of the pull
+
+Rows know nothing of tensors, graphs or pictures. Called with ndarrays, a row gives its value; called with any
+other operand that answers NumPy's protocols (a Tensor, a symbol, a high-precision number) it hands itself over
+to that operand's ``__array_function__``, as NumPy's own functions do, and the operand decides how it is read.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+Pull = Callable[[int, Any], Any]
+
+rules: dict[str, Row] = {}
+"""Every row by its name: ``fg.rules["tanh"]``."""
+
+implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
+"""What stands for a NumPy function when an operand is not an ndarray: a row, or a function built from rows."""
+
+
+def is_foreign(x: Any) -> bool:
+    return not isinstance(x, np.ndarray | np.generic) and hasattr(type(x), "__array_function__")
+
+
+class Row:
+    """What an operation knows about its own wiggle. Made by `elementwise`, `linear` or `fused`."""
+
+    __slots__ = ("_builtin", "_options", "choice", "fluxions", "form", "name", "value", "variadic")
+
+    kind = "row"
+
+    def __init__(
+        self,
+        form: str,
+        value: Callable[..., Any],
+        fluxions: Sequence[Callable[..., Any]],
+        name: str | None = None,
+        choice: str | None = None,
+        variadic: bool = False,
+    ) -> None:
+        if not fluxions or not all(map(callable, [value, *fluxions])):
+            raise TypeError(
+                f"a rule needs a value and one fluxion per input, all callable; given for {form!r}"
+            )
+        self.form = form
+        self.value = value
+        self.fluxions = tuple(fluxions)
+        self.name = name or form.split()[0].split("(")[0]
+        self.choice = choice
+        self.variadic = variadic
+        self._options: tuple[str, ...] | None = None
+        self._builtin = False
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} rule {self.name}: {self.form}>"
+
+    def fluxion(self, i: int) -> Callable[..., Any]:
+        """The fluxion for operand i; a variadic row has one function that is told the position."""
+        if not self.variadic:
+            return self.fluxions[i]
+        return lambda *args, **options: self.fluxions[0](i, *args, **options)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The names of what a row takes besides its operands, in order, read from its value's own signature."""
+        if self._options is None:
+            if isinstance(self.value, np.ufunc):
+                self._options = ()
+            else:
+                kinds = inspect.Parameter
+                parameters = list(inspect.signature(self.value).parameters.values())
+                operands = 0 if self.variadic else len(self.fluxions)
+                self._options = tuple(
+                    p.name
+                    for p in parameters[operands:]
+                    if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
+                )
+        return self._options
+
+    def bind(self, args: Sequence[Any], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Sort a call into operands and options; refuse what the row does not take."""
+        n = len(args) if self.variadic else len(self.fluxions)
+        names = self.options
+        if len(args) < n:
+            first = 0 if isinstance(self.value, np.ufunc) else len(args)
+            missing = (
+                [] if first == 0 else [p for p in list(inspect.signature(self.value).parameters)[first:n]]
+            )
+            if missing and all(p in options for p in missing):
+                options = dict(options)
+                args = [*args, *(options.pop(p) for p in missing)]
+            else:
+                raise TypeError(f"{self.name} takes {n} operand{'s' * (n > 1)}, {len(args)} given")
+        if len(args) - n > len(names):
+            raise TypeError(
+                f"{self.name} takes {n} operands and {len(names)} options, {len(args)} arguments given"
+            )
+        if len(args) > n:
+            options = {**dict(zip(names, args[n:], strict=False)), **options}
+        for key in options:
+            if key not in names:
+                takes = ", ".join(names) if names else "no options"
+                raise TypeError(
+                    f"{self.name}: {key}= has no fluxion here (this rule takes {takes}); "
+                    f"leave it out, or compute it with NumPy on .data if no fluxion shall flow"
+                )
+        return tuple(args[:n]), options
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        for x in args:
+            if is_foreign(x):
+                return x.__array_function__(self, (type(x),), args, options)
+        return self.value(*args, **options)
+
+
+class Elementwise(Row):
+    """y = f(x, w, …) element by element, with broadcasting; one local fluxion ẏ_x = f(y, *inputs) per input."""
+
+    __slots__ = ()
+    kind = "elementwise"
+
+    def pull(self, i: int, g: Any, y: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+        """L̇_x = L̇_y · ẏ_x, not yet summed over the axes along which x was stretched."""
+        return chain(g, self.fluxions[i](y, *inputs, **options))
+
+    def push(self, velocities: Sequence[Any], y: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+        """ẏ = Σ ẏ_x · ẋ over the inputs that move."""
+        total = None
+        for f, v in zip(self.fluxions, velocities, strict=True):
+            if v is not None:
+                term = chain(v, f(y, *inputs, **options))
+                total = term if total is None else total + term
+        return total
+
+
+def chain(fluxion: Any, local: Any) -> Any:
+    """The product of the chain rule. A local fluxion that is literally 0 or 1 needs no arithmetic (and 0 · inf is 0)."""
+    if type(local) is int:
+        if local == 1:
+            return fluxion
+        if local == 0:
+            return np.zeros_like(fluxion)
+    return fluxion * local
+
+
+class Linear(Row):
+    """A linear operation: the adjoint L̇_x = f(L̇_y, *inputs) per input; its push is the operation itself.
+
+    Linear *jointly* (sum, concatenate, where: y(ẋ, ẇ), a resting input has velocity 0) or *in each* operand
+    (matmul, einsum: Σ y(…, ẋᵢ, …)); for a single operand the two agree.
+    """
+
+    __slots__ = ("jointly",)
+    kind = "linear"
+
+    def __init__(self, *args: Any, jointly: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.jointly = jointly
+
+    def pull(self, i: int, g: Any, y: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+        if self.variadic:
+            return self.fluxions[0](i, g, *inputs, **options)
+        return self.fluxions[i](g, *inputs, **options)
+
+    def push(self, velocities: Sequence[Any], y: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+        """The operation itself, of the velocities."""
+        if self.jointly:
+            moving = [np.zeros_like(x) if v is None else v for v, x in zip(velocities, inputs, strict=True)]
+            return self(*moving, **options)
+        total = None
+        for i, v in enumerate(velocities):
+            if v is not None:
+                term = self(*inputs[:i], v, *inputs[i + 1 :], **options)
+                total = term if total is None else total + term
+        return total
+
+
+class Fused(Row):
+    """An operation that contracts axes and keeps intermediates (softmax, norm, solve, a loss).
+
+    Its *definition* is `value` and one pull L̇_x = f(L̇_y, y, *inputs) per input. Where speed or digits ask for it,
+    a `kernel(*arrays, **options)` gives (value, pull) in one pass, pull(i, L̇_y) being what goes to input i: numbers come from the kernel, further fluxions from the definition. Its push is the pull of the pull, since a
+    pull is linear in L̇_y: no forward rule is written.
+    """
+
+    __slots__ = ("kernel",)
+    kind = "fused"
+
+    def __init__(
+        self, *args: Any, kernel: Callable[..., tuple[Any, Pull]] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.kernel = kernel
+
+    def pull(self, i: int, g: Any, y: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+        return self.fluxion(i)(g, y, *inputs, **options)
+
+
+def seal() -> None:
+    """From here on the names so far belong to built-in rules."""
+    for row in rules.values():
+        row._builtin = True
+
+
+def _register(row: Row, of: Callable[..., Any]) -> Row:
+    """Enter a row by its name, and for the NumPy function that it stands for."""
+    known = rules.get(row.name)
+    if known is not None and known._builtin:
+        raise ValueError(
+            f"the name {row.name!r} belongs to a built-in rule ({known.form}); choose another first word"
+        )
+    rules[row.name] = row
+    if isinstance(of, np.ufunc) or (getattr(of, "__module__", "") or "").split(".")[0] == "numpy":
+        implementations.setdefault(of, row)
+    return row
+
+
+def _named(form: str, value: Callable[..., Any]) -> str:
+    """A row's name: its NumPy function's, else the first word of its form."""
+    if isinstance(value, np.ufunc) or (getattr(value, "__module__", "") or "").split(".")[0] == "numpy":
+        return str(value.__name__)
+    return form.split()[0].split("(")[0]
+
+
+def elementwise(
+    form: str,
+    value: Callable[..., Any],
+    *fluxions: Callable[..., Any],
+    name: str | None = None,
+    choice: str | None = None,
+) -> Elementwise:
+    """A rule for an elementwise operation y = value(*inputs): one local fluxion ẏ_x = fluxion(y, *inputs) per input.
+
+    Write it in the output where you can. Plain NumPy; inputs may broadcast. The engine multiplies by what comes
+    from above, sums over stretched axes and accumulates. `choice` says what was chosen at a kink. The rule's name
+    is its NumPy function's, else the first word of the form; one that is run again replaces itself.
+
+    Raises ValueError for the name of a built-in rule, TypeError if a part is not callable.
+
+    >>> import numpy as np, fluxgrad as fg
+    >>> swish = fg.elementwise("swish x", lambda x: x / (1 + np.exp(-x)),
+    ...                        lambda y, x: (1 + np.exp(-x) * (1 + x)) / (1 + np.exp(-x)) ** 2)
+    >>> fg.grad(lambda x: swish(x))(0.0)
+    array(0.5)
+    """
+    return _register(Elementwise(form, value, fluxions, name or _named(form, value), choice), value)  # type: ignore[return-value]
+
+
+def linear(
+    form: str,
+    value: Callable[..., Any],
+    *adjoints: Callable[..., Any],
+    jointly: bool = True,
+    name: str | None = None,
+    variadic: bool = False,
+) -> Linear:
+    """A rule for a linear operation y = value(*inputs, **options): one adjoint L̇_x = adjoint(L̇_y, *inputs, **options)
+    per input, of the input's own shape (or of a shape that broadcasting stretched it to).
+
+    `jointly=False`: linear in each operand with the others held (a product). A `variadic` rule takes any number of
+    operands and has one adjoint, whose first argument is the operand's position. Raises as `elementwise`.
+
+    >>> import numpy as np, fluxgrad as fg
+    >>> double = fg.linear("double x", lambda x: 2 * x, lambda g, x: 2 * g)
+    >>> fg.grad(lambda x: np.sum(double(x) ** 2))(np.array([1.0, 3.0]))
+    array([ 8., 24.])
+    """
+    row = Linear(form, value, adjoints, name or _named(form, value), None, variadic, jointly=jointly)
+    return _register(row, value)  # type: ignore[return-value]
+
+
+def fused(
+    form: str,
+    value: Callable[..., Any],
+    *pulls: Callable[..., Any],
+    kernel: Callable[..., tuple[Any, Pull]] | None = None,
+    name: str | None = None,
+    choice: str | None = None,
+    variadic: bool = False,
+) -> Fused:
+    """A rule for an operation y = value(*inputs, **options) that contracts axes or is worth fusing: one
+    pull L̇_x = pull(L̇_y, y, *inputs, **options) per input, linear in L̇_y. Raises as `elementwise`.
+
+    >>> import numpy as np, fluxgrad as fg
+    >>> energy = fg.fused("energy x", lambda x: np.sum(x * x), lambda g, y, x: 2 * g * x)
+    >>> fg.hessian(energy)(np.array([1.0, 2.0]))
+    array([[2., 0.],
+           [0., 2.]])
+    """
+    row = Fused(form, value, pulls, name or _named(form, value), choice, variadic, kernel=kernel)
+    return _register(row, value)  # type: ignore[return-value]
+
+
+def stands_for(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let a row, or a function built from rows, answer for NumPy functions."""
+
+    def enter(f: Callable[..., Any]) -> Callable[..., Any]:
+        for function in functions:
+            implementations[function] = f
+        return f
+
+    return enter
+
+
+class Constant:
+    """A named number in a rule (π, ln 2, √2): each reading reads it its own way.
+
+    With arrays it is a Python float, so that float32 stays float32; printed it is its name; a reading with more
+    digits than a float has looks the name up.
+    """
+
+    __array_ufunc__ = None  # let ndarray operators defer to ours
+    __slots__ = ("name", "value")
+
+    def __init__(self, name: str, value: float) -> None:
+        self.name = name
+        self.value = value
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __mul__(self, x: Any) -> Any:
+        return NotImplemented if is_foreign(x) else self.value * x
+
+    def __truediv__(self, x: Any) -> Any:
+        return NotImplemented if is_foreign(x) else self.value / x
+
+    def __rmul__(self, x: Any) -> Any:
+        return x * self.value
+
+    def __rtruediv__(self, x: Any) -> Any:
+        return x / self.value

@@ -1,0 +1,589 @@
+"""The two sweeps over a recorded graph, and the transforms that are made of them.
+
+    pull (reverse)   L̇_x = Σ L̇_y · ẏ_x   over every y that x feeds, latest y first
+    push (forward)   ẏ   = Σ ẏ_x · ẋ     over every x that feeds y, earliest y first
+
+Both read the same rows over the same record, in the order in which it was made. A sweep runs in numbers; where its
+result must itself be differentiable (a transform inside a transform, a gradient penalty) the very same rows are given
+tensors instead, and the sweep is recorded like any other computation.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence, Set
+from heapq import heappop, heappush
+from types import TracebackType
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fluxgrad.rules.kinds import Elementwise, Fused, Row
+from fluxgrad.rules.linear import astype, unstretch
+from fluxgrad.tensor import Array, Tensor, apply, recording
+
+_ndarray = np.ndarray
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# ----- Order -----
+
+
+def order(*roots: Tensor, since: int = -1) -> Iterator[Tensor]:
+    """Every tensor that fluxions from the roots reach, the latest made first.
+
+    What a tensor feeds was made after it, so each comes after all of its consumers: its fluxion is complete before it
+    flows on. (Plain recursion gets this wrong as soon as a value is used twice at different depths.) Tensors made
+    before the stamp `since` are left out.
+    """
+    waiting: list[tuple[int, Tensor]] = []
+    met = set()
+    for root in roots:
+        if root._requires and root.index > since and root not in met:
+            met.add(root)
+            heappush(waiting, (-root.index, root))
+    while waiting:
+        t = heappop(waiting)[1]
+        yield t
+        for p in t.operands:
+            if type(p) is Tensor and p._requires and p.index > since and p not in met:
+                met.add(p)
+                heappush(waiting, (-p.index, p))
+
+
+# ----- Pull -----
+
+
+def _fit(c: Any, x: Array, row: Row) -> Any:
+    """A contribution in its input's own shape and dtype: the one place where stretched axes are summed."""
+    if type(c) is not _ndarray and type(c) is not Tensor:
+        c = np.asarray(c)
+    if c.shape != x.shape:
+        try:
+            c = unstretch(c, x.shape)
+        except ValueError as error:
+            raise ValueError(f"the rule {row.name} ({row.form}) gives a wrong shape: {error}") from None
+    if c.dtype != x.dtype:
+        c = astype(c, dtype=x.dtype)
+    return c
+
+
+def _sum(a: Any, b: Any) -> Any:
+    """Where paths meet, contributions add up: into a new array, since either may be in use elsewhere."""
+    total = a + b
+    return total if type(total) is _ndarray or type(total) is Tensor else np.asarray(total)
+
+
+def _as_tensors(t: Tensor) -> tuple[Any, ...]:
+    """A node's operands to be read as a new graph; a leaf that was given other numbers since cannot be."""
+    for p, x in zip(t.operands, t.inputs, strict=True):
+        if type(p) is Tensor and p._data is not x and not np.array_equal(p._data, x, equal_nan=True):
+            raise RuntimeError(
+                f"the data of {p._told()} were changed after {t.row.name} was recorded, so further fluxions "  # type: ignore[union-attr]
+                f"cannot be taken through it; compute the value again, then differentiate"
+            )
+    return t.operands
+
+
+def contributions(t: Tensor, g: Any, graph: bool = False) -> Iterator[tuple[Tensor, Any]]:
+    """What the complete fluxion g of t sends to each operand that fluxions flow to: the chain rule, one step of it."""
+    row = t.row
+    assert row is not None
+    inputs, options, pull = t.inputs, t.options, t._extra and t._extra[1]
+    if graph:
+        y, operands, pull = t, _as_tensors(t), None
+    else:
+        y, operands = t._data, inputs
+    for i, p in enumerate(t.operands):
+        if type(p) is Tensor and p._requires:
+            c = pull(i, g) if pull else row.pull(i, g, y, operands, options)  # type: ignore[attr-defined]
+            if c is not None:
+                yield p, _fit(c, inputs[i], row)
+
+
+def pull(fluxions: dict[Tensor, Any], ends: Set[Tensor] = frozenset(), since: int = -1, graph: bool = False) -> dict[Tensor, Any]:
+    """Sweep back from the tensors in `fluxions` to the leaves, or to the `ends`, whichever come first; return their fluxions."""
+    for t in order(*fluxions, since=since):
+        if t.row is None or t in ends:
+            continue
+        g = fluxions.pop(t, None)
+        if g is not None:
+            for p, c in contributions(t, g, graph):
+                if p.index > since:
+                    fluxions[p] = _sum(fluxions[p], c) if p in fluxions else c
+    return fluxions
+
+
+def _seed(root: Tensor, gradient: Any, who: str) -> Any:
+    if not root._requires:
+        raise ValueError(
+            f"{who}: {root._told()} does not depend on anything that requires grad, so there is nothing to flow back to. "
+            f"Give requires_grad=True to a leaf (before it is used), and look for .data, .detach() or no_grad on the way"
+        )
+    if gradient is None:
+        if root.size != 1:
+            raise ValueError(
+                f"{who}: a fluxion flows from one number, and {root._told()} has shape {root.shape}. Reduce it first "
+                f"(L.sum() or L.mean()), or pass gradient= of that shape"
+            )
+        return np.ones_like(root._data)
+    g = np.asarray(gradient.data if isinstance(gradient, Tensor) else gradient, root.dtype)
+    if g.shape != root.shape:
+        raise ValueError(f"{who}: gradient of shape {g.shape} for a value of shape {root.shape}")
+    return g
+
+
+def backward(root: Tensor, gradient: ArrayLike | None = None) -> None:
+    """Tensor.backward: add to the .grad of every leaf."""
+    fluxions = pull({root: _seed(root, gradient, "backward()")})
+    mine: set[int] = set()
+    for t, g in fluxions.items():
+        if t._grad is not None:
+            t._grad = _sum(t._grad, g)
+        elif id(g) in mine or g.base is not None or not g.flags.writeable or g is gradient:
+            t._grad = g.copy()  # another .grad, or the caller, has this very array
+        else:
+            mine.add(id(g))
+            t._grad = g
+
+
+class Step(NamedTuple):
+    """One operation of the backward sweep: L̇_y came in; each operand got its contribution, L̇_y · ẏ_x where elementwise."""
+
+    output: Tensor
+    row: Row
+    parents: tuple[Tensor | None, ...]
+    inputs: tuple[Array, ...]
+    options: dict[str, Any]
+    fluxion: Array
+    locals: tuple[Array | None, ...]
+    contributions: tuple[Array | None, ...]
+
+
+class Flows:
+    """The record of one backward sweep: its steps in the order in which they ran, and L̇_t for every tensor t.
+
+    `flows[t]` is L̇_t, interior tensors too; `flows.value(t)` is t's value as it was when recorded; `flows.tensors` are
+    all that fluxions reach, in the order in which they were made.
+    """
+
+    def __init__(self, root: Tensor, steps: list[Step], fluxions: dict[Tensor, Array]) -> None:
+        self.root = root
+        self.steps = steps
+        self._fluxions = fluxions
+        self._values = {p: x for s in steps for p, x in zip(s.parents, s.inputs, strict=True) if p is not None}
+        self.tensors = sorted(fluxions, key=lambda t: t.index)
+
+    def __getitem__(self, t: Tensor) -> Array:
+        if t not in self._fluxions:
+            raise KeyError(f"no fluxion reaches {t!r} from {self.root!r}")
+        return self._fluxions[t]
+
+    def __contains__(self, t: object) -> bool:
+        return t in self._fluxions
+
+    def value(self, t: Tensor) -> Array:
+        return self._values.get(t, t._data)
+
+
+def flows(L: Tensor, gradient: ArrayLike | None = None) -> Flows:
+    """The record of the backward sweep from L, without touching any .grad.
+
+    Raises ValueError where nothing requires grad, or for a gradient of another shape than L's. `gradient` is L̇ of L
+    itself: ones, unless given.
+
+    >>> import fluxgrad as fg
+    >>> x = fg.Tensor(3.0, requires_grad=True, name="x")
+    >>> record = fg.flows(x * x)
+    >>> [c.item() for c in record.steps[0].contributions], record[x].item()
+    ([3.0, 3.0], 6.0)
+    """
+    fluxions: dict[Tensor, Any] = {L: _seed(L, np.ones(L.shape) if gradient is None else gradient, "flows()")}
+    steps = []
+    for t in order(L):
+        row, g = t.row, fluxions.get(t)
+        if row is None or g is None:
+            continue
+        inputs = t.inputs
+        parents = tuple(p if type(p) is Tensor and p._requires else None for p in t.operands)
+        sent = contributions(t, g)
+        parts = [next(sent, (None, None))[1] if p is not None else None for p in parents]
+        local = [
+            np.broadcast_to(np.asarray(float(f) if isinstance(f, int) else f), t.shape) if f is not None else None
+            for f in (
+                row.fluxions[i](t._data, *inputs, **t.options) if isinstance(row, Elementwise) and p is not None else None
+                for i, p in enumerate(parents)
+            )
+        ]
+        for p, c in zip(parents, parts, strict=True):
+            if p is not None and c is not None:
+                fluxions[p] = _sum(fluxions[p], c) if p in fluxions else c
+        steps.append(Step(t, row, parents, inputs, t.options, g, tuple(local), tuple(parts)))
+    for g in fluxions.values():
+        g.flags.writeable = False
+    return Flows(L, steps, fluxions)
+
+
+# ----- Push -----
+
+
+def _transpose(linear: Callable[[Any], Any], like: Array, cotangent: Any, graph: bool) -> Any:
+    """Apply the adjoint of a linear function: a forward rule for free, since a pull is linear in what it pulls."""
+    g = Tensor(np.zeros_like(like), requires_grad=True)
+    with _recorded():
+        out = linear(g)
+    if not (isinstance(out, Tensor) and out._requires):
+        return None
+    return pull({out: cotangent}, {g}, g.index - 1, graph).get(g)
+
+
+def _push_step(t: Tensor, velocities: Sequence[Any], graph: bool) -> Any:
+    row = t.row
+    y, inputs = (t, _as_tensors(t)) if graph else (t._data, t.inputs)
+    if not isinstance(row, Fused):
+        return row.push(velocities, y, inputs, t.options)  # type: ignore[union-attr]
+    total = None
+    for i, v in enumerate(velocities):
+        if v is None:
+            continue
+
+        def pull_of(g: Any, i: int = i) -> Any:
+            return _fit(row.pull(i, g, y, inputs, t.options), t.inputs[i], row)
+
+        term = _transpose(pull_of, t._data, v, graph)
+        total = term if total is None or term is None else total + term
+    return total
+
+
+def push(root: Tensor, velocities: dict[Tensor, Any], since: int, graph: bool = False) -> Any:
+    """Sweep forward: the velocity of root, given those of some leaves; None where nothing moves it."""
+    velocities = dict(velocities)
+    for t in reversed(list(order(root, since=since))):
+        if t.row is None or t in velocities:
+            continue
+        moving = [velocities.get(p) if type(p) is Tensor else None for p in t.operands]
+        if all(v is None for v in moving):
+            continue
+        v = _push_step(t, moving, graph)
+        if v is not None:
+            if type(v) is not Tensor:
+                v = np.asarray(v)
+            if v.shape != t.shape:
+                v = np.broadcast_to(v, t.shape)
+            velocities[t] = v if v.dtype == t.dtype else astype(v, dtype=t.dtype)
+    return velocities.get(root)
+
+
+# ----- Recording or not -----
+
+
+class _Switch:
+    """A context, and a decorator, that turns recording on or off for its thread."""
+
+    def __init__(self, on: bool) -> None:
+        self._on = on
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._before.append(recording.on)
+        recording.on = self._on
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        recording.on = self._before.pop()
+
+    def __call__(self, f: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(f)
+        def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+            with _Switch(self._on):
+                return f(*args, **kwargs)
+
+        return wrapped
+
+
+def no_grad() -> _Switch:
+    """Within it nothing is recorded: `with fg.no_grad(): …`, or `@fg.no_grad()` above a function.
+
+    >>> import fluxgrad as fg
+    >>> x = fg.Tensor(3.0, requires_grad=True)
+    >>> with fg.no_grad():
+    ...     (x * x).requires_grad
+    False
+    """
+    return _Switch(False)
+
+
+def _recorded() -> _Switch:
+    return _Switch(True)
+
+
+# ----- Nests of arrays -----
+
+
+def leaves(nest: Any) -> list[Any]:
+    """The arrays in a nest of tuples, lists and dicts, in order."""
+    if isinstance(nest, tuple | list):
+        return [x for part in nest for x in leaves(part)]
+    if isinstance(nest, dict):
+        return [x for part in nest.values() for x in leaves(part)]
+    return [] if nest is None else [nest]
+
+
+def like(nest: Any, values: Iterator[Any]) -> Any:
+    """A nest of the same build, its arrays replaced by the next values."""
+    if isinstance(nest, tuple) and hasattr(nest, "_fields"):
+        return type(nest)(*(like(part, values) for part in nest))
+    if isinstance(nest, tuple | list):
+        return type(nest)(like(part, values) for part in nest)
+    if isinstance(nest, dict):
+        return {k: like(part, values) for k, part in nest.items()}
+    return None if nest is None else next(values)
+
+
+# ----- The transforms -----
+
+
+def _variable(x: Any) -> Tensor:
+    """A fresh variable of x's value: a leaf, or, of a tensor that fluxions flow to, a new end of its graph."""
+    if isinstance(x, Tensor) and x._requires:
+        t = +x
+        t.name = x.name
+        return t
+    array = np.array(x.data if isinstance(x, Tensor) else x)
+    if array.dtype.kind in "iub":
+        raise TypeError(
+            f"only real floating numbers have fluxions: given {x!r} (dtype {array.dtype}). Give floats (3.0, not 3), "
+            f"or choose the arguments to differentiate by argnums="
+        )
+    return Tensor(array, requires_grad=True)
+
+
+class _Run:
+    """A function's run on fresh variables: what it gave, and whether that depends on anything else that fluxions flow to."""
+
+    def __init__(self, f: Callable[..., Any], args: Sequence[Any], argnums: Sequence[int], kwargs: dict[str, Any]) -> None:
+        outer = recording.on
+        for k in argnums:
+            if not -len(args) <= k < len(args):
+                raise ValueError(f"argnums={k} of a function that was given {len(args)} arguments")
+        self.nests = [args[k] for k in argnums]
+        with _recorded():
+            given = list(args)
+            self.variables = [[_variable(x) for x in leaves(nest)] for nest in self.nests]
+            for k, nest, fresh in zip(argnums, self.nests, self.variables, strict=True):
+                given[k] = like(nest, iter(fresh))
+            flat = [t for part in self.variables for t in part]
+            self.since = min((t.index for t in flat), default=0) - 1
+            self.value = f(*given, **kwargs)
+        self.fresh = set(flat)
+        self.outputs = leaves(self.value)
+        self.roots = [y for y in self.outputs if isinstance(y, Tensor) and y._requires]
+        self.graph = outer and self._reaches_out()
+
+    def _reaches_out(self) -> bool:
+        for root in self.roots:
+            if root.index <= self.since:
+                return True
+        for t in order(*self.roots, since=self.since):
+            if t in self.fresh:
+                if t.row is not None:
+                    return True
+            elif t.row is None or any(type(p) is Tensor and p._requires and p.index <= self.since for p in t.operands):
+                return True
+        return False
+
+    def plain(self, y: Any) -> Any:
+        """A value as it is handed out: an array, or a tensor where something outside still differentiates it."""
+        if isinstance(y, Tensor):
+            return y if self.graph and y._requires else y._data.copy()
+        return np.asarray(y)
+
+    def result(self) -> Any:
+        return like(self.value, map(self.plain, self.outputs))
+
+    def pull(self, cotangents: Sequence[Any], graph: bool | None = None) -> list[Any]:
+        """The fluxions of the variables, one nest an argument, for those of the outputs."""
+        graph = self.graph if graph is None else graph
+        seeds: dict[Tensor, Any] = {}
+        for y, g in zip(self.outputs, cotangents, strict=True):
+            if isinstance(y, Tensor) and y._requires and y.index > self.since:
+                if not isinstance(g, Tensor):
+                    g = np.asarray(g, y.dtype)
+                elif not graph:
+                    g = g._data
+                if g.shape != y.shape:
+                    raise ValueError(f"a fluxion of shape {g.shape} for an output of shape {y.shape}")
+                seeds[y] = seeds[y] + g if y in seeds else g
+        with _Switch(graph):
+            found = pull(seeds, self.fresh, self.since, graph)
+        out = []
+        for nest, fresh in zip(self.nests, self.variables, strict=True):
+            values = []
+            for t in fresh:
+                g = found.get(t)
+                values.append(np.zeros_like(t._data) if g is None else g if isinstance(g, Tensor) else np.array(g))
+            out.append(like(nest, iter(values)))
+        return out
+
+
+def _numbers(argnums: int | Sequence[int]) -> tuple[int, ...]:
+    return (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+
+def _one_output(run: _Run, who: str) -> Any:
+    if len(run.outputs) != 1 or isinstance(run.value, tuple | list | dict):
+        raise TypeError(f"{who}: the function must give one value; it gave {type(run.value).__name__}")
+    y = run.outputs[0]
+    if np.size(y) != 1 or np.ndim(y):
+        raise TypeError(
+            f"{who}: the function must give one number; it gave shape {np.shape(y)}. Reduce it (np.sum, np.mean), "
+            f"or use fg.jacobian or fg.vjp"
+        )
+    return y
+
+
+def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., tuple[Any, Any]]:
+    """A function that gives f's value and the fluxions of its arguments `argnums`: (L, L̇_x), or (L, (L̇_x, L̇_w)).
+
+    f gives one number. Arrays in, arrays out; an argument may be a nest of tuples, lists and dicts of arrays, and so is
+    its fluxion. Nestable. Raises TypeError if f gives anything but one number, or if an argument is not floating.
+
+    >>> import numpy as np, fluxgrad as fg
+    >>> fg.value_and_grad(lambda x: np.sum(x**3))(np.array([1.0, 2.0]))
+    (array(9.), array([ 3., 12.]))
+    """
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        run = _Run(f, args, _numbers(argnums), kwargs)
+        y = _one_output(run, "grad")
+        fluxions = run.pull([np.ones((), np.result_type(y))])
+        return run.plain(y), fluxions[0] if isinstance(argnums, int) else tuple(fluxions)
+
+    return wrapped
+
+
+def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """A function that gives L̇_x, the fluxion of f by its argument `argnums` (∂f/∂x), as `value_and_grad` does.
+
+    >>> import numpy as np, fluxgrad as fg
+    >>> fg.grad(np.tanh)(0.5)
+    array(0.78644773)
+    >>> fg.grad(fg.grad(fg.grad(np.sin)))(0.0)
+    array(-1.)
+    """
+    both = value_and_grad(f, argnums)
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return both(*args, **kwargs)[1]
+
+    return wrapped
+
+
+def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """(y, pull): f's value, and the function that pulls a fluxion of y's build back to one of each primal, as a tuple.
+
+        pull(ẏ) = (ẏ · ∂y/∂x, …)
+
+    An input that f ignores gets zeros. Raises ValueError for a fluxion of another shape than y's.
+
+    >>> import numpy as np, fluxgrad as fg
+    >>> y, pull = fg.vjp(lambda x, w: x * w, np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+    >>> pull(np.array([1.0, 0.0]))
+    (array([3., 0.]), array([1., 0.]))
+    """
+    run = _Run(f, primals, range(len(primals)), {})
+
+    def pull_back(fluxion: Any) -> tuple[Any, ...]:
+        given = leaves(fluxion)
+        if len(given) != len(run.outputs):
+            raise ValueError(f"pull: {len(given)} fluxions for {len(run.outputs)} outputs")
+        live = recording.on and any(isinstance(g, Tensor) and g._requires for g in given)
+        return tuple(run.pull(given, run.graph or live))
+
+    return run.result(), pull_back
+
+
+def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+    """(y, ẏ): f's value at the primals, and its velocity where they move with the tangents (a forward sweep).
+
+        ẏ = Σ ∂y/∂x · ẋ
+
+    Raises ValueError where the tangents do not have the primals' build and shapes.
+
+    >>> import numpy as np, fluxgrad as fg
+    >>> fg.jvp(lambda x: x**2, (np.array([1.0, 2.0]),), (np.array([1.0, 10.0]),))
+    (array([1., 4.]), array([ 2., 40.]))
+    """
+    if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list) or len(primals) != len(tangents):
+        raise ValueError("jvp(f, primals, tangents): two tuples of the same length, one tangent for each primal")
+    run = _Run(f, primals, range(len(primals)), {})
+    variables = [t for part in run.variables for t in part]
+    moves = leaves(list(tangents))
+    if len(moves) != len(variables):
+        raise ValueError(f"jvp: {len(moves)} tangents for {len(variables)} primals")
+    graph = run.graph or (recording.on and any(isinstance(v, Tensor) and v._requires for v in moves))
+    velocities = {}
+    for t, v in zip(variables, moves, strict=True):
+        v = v if isinstance(v, Tensor) and graph else np.asarray(v.data if isinstance(v, Tensor) else v, t.dtype)
+        if v.shape != t.shape:
+            raise ValueError(f"jvp: a tangent of shape {v.shape} for a primal of shape {t.shape}")
+        velocities[t] = v
+    out = []
+    with _Switch(graph):
+        for y in run.outputs:
+            v = push(y, velocities, run.since, graph) if isinstance(y, Tensor) else None
+            out.append(np.zeros(np.shape(y), np.result_type(y)) if v is None else v if isinstance(v, Tensor) else np.array(v))
+    return run.result(), like(run.value, iter(out))
+
+
+def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """A function that gives ∂y/∂x, of shape y.shape + x.shape: one pull for each element of y.
+
+    Where y or x is a nest, a nest of y's build of nests of x's.
+
+    >>> import numpy as np, fluxgrad as fg
+    >>> fg.jacobian(lambda x: x**2)(np.array([1.0, 2.0]))
+    array([[2., 0.],
+           [0., 4.]])
+    """
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        run = _Run(f, args, _numbers(argnums), kwargs)
+        blocks = []
+        for k, y in enumerate(run.outputs):
+            rows = []
+            for j in range(np.size(y)):
+                unit = np.zeros(np.shape(y))
+                unit.flat[j] = 1
+                cotangents = [unit if m == k else np.zeros(np.shape(z)) for m, z in enumerate(run.outputs)]
+                rows.append(leaves(run.pull(cotangents)))
+            flat = [t for part in run.variables for t in part]
+            columns = [
+                np.reshape(np.stack([row[i] for row in rows]), np.shape(y) + t.shape)
+                if rows
+                else np.zeros(np.shape(y) + t.shape, t.dtype)
+                for i, t in enumerate(flat)
+            ]
+            filled = iter(columns)
+            parts = [like(nest, filled) for nest in run.nests]
+            blocks.append(parts[0] if isinstance(argnums, int) else tuple(parts))
+        return like(run.value, iter(blocks))
+
+    return wrapped
+
+
+def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """A function that gives the second fluxions ∂²f/∂x∂x of a function that gives one number.
+
+    >>> import numpy as np, fluxgrad as fg
+    >>> fg.hessian(lambda x: np.sum(x**3))(np.array([1.0, 2.0]))
+    array([[ 6.,  0.],
+           [ 0., 12.]])
+    """
+    return jacobian(grad(f, argnums), argnums)
+
+
+__all__ = ["Flows", "Step", "apply", "backward", "flows", "grad", "hessian", "jacobian", "jvp", "no_grad", "value_and_grad", "vjp"]
