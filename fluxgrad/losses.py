@@ -1,41 +1,99 @@
 """The losses, each a fused row: its value for one example, and the signal L̇_ŷ (or L̇_z of a logit) that it sends back.
 
-A row is the core alone. What acts around it (checks, one-hot labels, weights, the reduction) is written once, here, and
-shows as steps of its own. Names, argument order and defaults are PyTorch's. Sections are those of the paper,
-*Loss Functions via the Method of Fluxions*.
+A loss is written as its core, for one example: `value(ŷ, y)` and one `signal(ŷ, y)` per input. What every loss shares is
+written once: the reduction (an option of the row, in `_loss`), checks, labels, weights. Names, argument order and
+defaults are PyTorch's. Sections are those of the paper, *Loss Functions via the Method of Fluxions*.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 
 from fluxgrad.rules.elementwise import sigmoid, softplus
 from fluxgrad.rules.fused import logsumexp, softmax
-from fluxgrad.rules.kinds import Pull, fused
-from fluxgrad.tensor import Array, Tensor, _leaf, apply
+from fluxgrad.rules.kinds import Fused, Kernel, fused
+from fluxgrad.tensor import Array, Tensor, _fixed, _leaf, apply
 
 Reduction = Literal["mean", "sum", "none"]
 
-# ----- The rows: value, signal, and what goes to the target -----
+# ----- A loss from its core -----
 
 
-def _squared_kernel(p: Array, t: Array) -> tuple[Array, Pull]:
+def _loss(
+    form: str,
+    value: Callable[..., Any],
+    *signals: Callable[..., Any],
+    core: Kernel | None = None,
+    classes: bool = False,
+    name: str,
+    choice: str | None = None,
+) -> Fused:
+    """A loss's row: the value and the signals of one example, and the reduction, which every loss shares.
+
+    `classes`: an example is a row of classes, not one number. `core` is a kernel of it where digits or speed
+    ask for one: the value of each example, and back(g, saved, room) per input, g being one number or one an example.
+    """
+
+    def examples(x: Any) -> int:
+        return x.size // x.shape[-1] if classes and x.size else x.size  # type: ignore[no-any-return]
+
+    def reduced(*inputs: Any, reduction: str = "none", **options: Any) -> Any:
+        losses = value(*inputs, **options)
+        return np.mean(losses) if reduction == "mean" else np.sum(losses) if reduction == "sum" else losses
+
+    def pull_of(signal: Callable[..., Any]) -> Callable[..., Any]:
+        def pull(g: Any, L: Any, *inputs: Any, reduction: str = "none", **options: Any) -> Any:
+            if reduction == "mean":
+                g = g / examples(inputs[0])
+            if reduction == "none" and classes:
+                g = np.expand_dims(g, -1)
+            return g * signal(*inputs, **options)
+
+        return pull
+
+    def forward(*arrays: Array, reduction: str = "none", **options: Any) -> tuple[Any, Any]:
+        losses, saved = core[0](*arrays, **options)  # type: ignore[index]
+        if reduction == "none":
+            return losses, saved and (saved, 0)
+        total, n = np.add.reduce(losses, None), 1
+        if reduction == "mean":
+            n = losses.size
+            total = total / n if n else np.full((), np.nan, losses.dtype)
+        return total, saved and (saved, n)
+
+    def back(send: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+        def scaled(g: Any, saved: Any, room: Any) -> Any:
+            saved, n = saved
+            if n:
+                return send(g.item() / n, saved, room)
+            return send(g[..., None] if classes else g, saved, room)
+
+        return scaled
+
+    kernel = (forward, *map(back, core[1:])) if core else None
+    row = fused(form, reduced, *map(pull_of, signals), kernel=kernel, name=name, choice=choice)
+    code = value.__code__
+    row._options = ("reduction", *code.co_varnames[len(signals) : code.co_argcount])
+    return row
+
+
+# ----- The cores: value, signal to the prediction, signal to the target -----
+
+
+def _fits(p: Array, t: Array) -> bool:
+    return p.dtype is t.dtype and p.shape == t.shape
+
+
+def _squared(p: Array, t: Array) -> tuple[Array, Any]:
     e = p - t
-    return e * e, lambda i, g: 2 * g * e if i == 0 else -2 * g * e
+    return e * e, (e,) if _fits(p, t) else None
 
 
-squared_error = fused(
-    "(p − t)²", lambda p, t: (p - t) * (p - t),
-    lambda g, L, p, t: g * (2 * (p - t)),
-    lambda g, L, p, t: g * (-2 * (p - t)), kernel=_squared_kernel, name="squared_error",
-)  # fmt: skip
-
-
-def _huber_signal(p: Any, t: Any, delta: float) -> Any:
-    r = p - t
-    return np.where(np.abs(r) < delta, r, delta * np.sign(r))
+mse = _loss("(p − t)²", lambda p, t: (p - t) * (p - t), lambda p, t: 2 * (p - t), lambda p, t: -2 * (p - t),
+            core=(_squared, lambda g, saved, room: saved[0] * (g + g), lambda g, saved, room: saved[0] * (-g - g)), name="mse_loss")  # fmt: skip
 
 
 def _huber(p: Any, t: Any, delta: float) -> Any:
@@ -43,23 +101,25 @@ def _huber(p: Any, t: Any, delta: float) -> Any:
     return np.where(np.abs(r) < delta, 0.5 * r * r, delta * np.abs(r) - 0.5 * delta * delta)
 
 
-def _huber_kernel(p: Array, t: Array, delta: float) -> tuple[Array, Pull]:
+def _huber_signal(p: Any, t: Any, delta: float) -> Any:
     r = p - t
-    d = np.clip(r, -delta, delta)  # the signal; a `where` on an unpredictable mask costs thirty times as much
-    return d * (r - 0.5 * d), lambda i, g: g * d if i == 0 else -g * d
+    return np.where(np.abs(r) < delta, r, delta * np.sign(r))
 
 
-huber = fused(
-    "huber(p − t)", _huber,
-    lambda g, L, p, t, delta: g * _huber_signal(p, t, delta),
-    lambda g, L, p, t, delta: -g * _huber_signal(p, t, delta), kernel=_huber_kernel,
-    choice="at |p − t| = δ both sides agree",
-)  # fmt: skip
+def _clipped(p: Array, t: Array, delta: float) -> tuple[Array, Any]:
+    r = p - t
+    d = np.clip(r, -delta, delta)  # the signal; `where` on an unpredictable mask costs thirty times as much
+    return d * (r - 0.5 * d), (d,) if _fits(p, t) else None
 
-logistic = fused(
+
+huber = _loss("huber(p − t)", _huber, _huber_signal, lambda p, t, delta: -_huber_signal(p, t, delta),
+              core=(_clipped, lambda g, saved, room: saved[0] * g, lambda g, saved, room: saved[0] * -g), name="huber_loss",
+              choice="at |p − t| = δ both sides agree")  # fmt: skip
+
+logistic = _loss(
     "logistic(z, t)", lambda z, t: t * softplus(-z) + (1 - t) * softplus(z),
-    lambda g, L, z, t: g * ((1 - t) * sigmoid(z) - t * sigmoid(-z)),  # p − t, with no digit lost as p nears t
-    lambda g, L, z, t: -g * z,
+    lambda z, t: (1 - t) * sigmoid(z) - t * sigmoid(-z),  # p − t, with no digit lost as p nears t
+    lambda z, t: -z, name="binary_cross_entropy_with_logits",
 )  # fmt: skip
 
 
@@ -75,83 +135,79 @@ def _focal_signal(z: Any, t: Any, gamma: float) -> Any:
     return -side * (np.exp(-gamma * softplus(s)) * (gamma * p * c + q))
 
 
-sigmoid_focal = fused(
-    "focal(z, t)", _focal,
-    lambda g, L, z, t, gamma: g * _focal_signal(z, t, gamma),
-    lambda g, L, z, t, gamma: None,  # t chooses a side
-    name="sigmoid_focal",
-)  # fmt: skip
+focal = _loss("focal(z, t)", _focal, _focal_signal, lambda z, t, gamma: 0 * z, name="sigmoid_focal_loss",
+              choice="t chooses a side: nothing flows to it")  # fmt: skip
 
 
-def _cross_entropy_kernel(z: Array, t: Array) -> tuple[Array, Pull]:
-    """One hot target a row: c = (m − z_t) + ln Σ exp(z − m), signal exp(z − m)/Σ − t, with the classes first, since
-    NumPy reduces along the first axis several times faster than along a short last one."""
-    if t.dtype != bool or z.ndim != 2:
-        return _cross_entropy(z, t), lambda i, g: _cross_entropy_z(g, None, z, t) if i == 0 else _cross_entropy_t(g, None, z, t)
+def _surprise(z: Any, t: Any, at: Any = None) -> Any:
+    """(Σt) ln Σ exp z − Σ t z; a masked class (z = −∞, t = 0) counts for nothing."""
+    return np.sum(t * (logsumexp(z, axis=-1, keepdims=True) - np.where(t == 0, 0, z)), axis=-1)
+
+
+def _surprise_z(z: Any, t: Any, at: Any = None) -> Any:
+    return np.sum(t, axis=-1, keepdims=True) * softmax(z) - t
+
+
+def _surprise_t(z: Any, t: Any, at: Any = None) -> Any:
+    return logsumexp(z, axis=-1, keepdims=True) - z
+
+
+def _one_pass(z: Array, t: Array, at: Array | None = None) -> tuple[Array, Any]:
+    """One true class a row: c = (m − z_t) + ln Σ exp(z − m), signal exp(z − m)/Σ − t. The classes go first, since NumPy
+    reduces along the first axis several times faster than along a short last one; `at` is where t is true, so laid out."""
+    if at is None:
+        return _surprise(z, t), None
     e = z.T.copy()
-    m = np.maximum.reduce(e, axis=0)
-    np.subtract(e, np.where(np.isfinite(m), m, 0) if not np.isfinite(m).all() else m, e)
-    n = e.shape[1]
-    at = np.flatnonzero(t)
-    at = (at % t.shape[1]) * n + at // t.shape[1]
-    c = -e.take(at)
+    np.subtract(e, np.maximum.reduce(e, 0), e)
+    c = e.take(at)
     np.exp(e, e)
-    total = np.add.reduce(e, axis=0)
-    c += np.log(total)
-
-    def pull(i: int, g: Array) -> Any:
-        if i == 1:
-            return _cross_entropy_t(g, None, z, t)
-        signal = e / total
-        signal.ravel()[at] -= 1
-        signal *= g
-        return signal.T
-
-    return c, pull
+    total = np.add.reduce(e, 0)
+    return np.subtract(np.log(total), c, c), (e, total, at)
 
 
-def _cross_entropy(z: Any, t: Any) -> Any:
-    """Σ −t ln p over the classes, in logits: (Σt) ln Σ exp z − Σ t z; a masked class (z = −∞, t = 0) counts for nothing."""
-    return np.sum(t * np.expand_dims(logsumexp(z, axis=-1), -1) - np.where(t == 0, 0, t * np.where(t == 0, 0, z)), axis=-1)
+def _one_pass_back(g: Any, saved: Any, room: Any) -> Any:
+    e, total, at = saved
+    g = g[:, 0] if isinstance(g, np.ndarray) else g
+    s = e * (g / total)
+    s.reshape(-1)[at] -= g
+    return s.T
 
 
-def _cross_entropy_z(g: Any, L: Any, z: Any, t: Any) -> Any:
-    return np.expand_dims(g, -1) * (np.sum(t, axis=-1, keepdims=True) * softmax(z) - t)
+surprise = _loss("cross_entropy(z, t)", _surprise, _surprise_z, _surprise_t, core=(_one_pass, _one_pass_back), classes=True,
+                 name="cross_entropy")  # fmt: skip
+
+# ----- Around the cores: checks, labels, weights -----
 
 
-def _cross_entropy_t(g: Any, L: Any, z: Any, t: Any) -> Any:
-    return np.expand_dims(g, -1) * (np.expand_dims(logsumexp(z, axis=-1), -1) - z)
+_REDUCTIONS = {how: {"reduction": how} for how in ("mean", "sum", "none")}
 
 
-cross_entropy_row = fused("cross_entropy(z, t)", _cross_entropy, _cross_entropy_z, _cross_entropy_t,
-                          kernel=_cross_entropy_kernel)  # fmt: skip
+def _reduction(reduction: str) -> dict[str, Any]:
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none'; given {reduction!r}")
+    return _REDUCTIONS[reduction]
 
-# ----- Around the rows: checks, labels, reduction -----
 
-
-def _reduced(losses: Tensor, reduction: str) -> Tensor:
-    if reduction == "mean":
-        return losses.mean()
-    if reduction == "sum":
-        return losses.sum()
-    if reduction == "none":
-        return losses
-    raise ValueError(f"reduction must be 'mean', 'sum' or 'none'; given {reduction!r}")
+def _weighted(losses: Tensor, weight: Any, reduction: str) -> Tensor:
+    """The weighted losses of single examples, reduced: the mean is over all of them (PyTorch's)."""
+    losses = losses * weight
+    return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
 
 
 def _prediction(x: Any, loss: str) -> Tensor:
-    t = x if isinstance(x, Tensor) else Tensor(x)
-    if t.dtype.kind != "f":
+    t = x if type(x) is Tensor else Tensor(x)
+    if t._data.dtype.kind != "f":
         raise ValueError(f"{loss}: input must be floating; given dtype {t.dtype}")
     return t
 
 
 def _target(x: Any, like: Tensor, loss: str) -> Tensor:
     """The target as a tensor of the prediction's dtype and shape; it never broadcasts."""
-    t = x if isinstance(x, Tensor) else _leaf(np.array(x, like.dtype))
-    if t.shape != like.shape:
+    dtype = like._data.dtype
+    t = x if type(x) is Tensor else _leaf(np.array(x, dtype))
+    if t._data.shape != like._data.shape:
         raise ValueError(f"{loss}: input has shape {like.shape} and target {t.shape}; they must be the same (nothing is broadcast)")
-    return t if t.dtype == like.dtype else t.astype(like.dtype)
+    return t if t._data.dtype is dtype else t.astype(dtype)
 
 
 def mse_loss(input: Any, target: Any, reduction: Reduction = "mean") -> Tensor:
@@ -168,7 +224,7 @@ def mse_loss(input: Any, target: Any, reduction: Reduction = "mean") -> Tensor:
     array([0., 2.])
     """
     p = _prediction(input, "mse_loss")
-    return _reduced(apply(squared_error, (p, _target(target, p, "mse_loss")), {}), reduction)
+    return apply(mse, (p, _target(target, p, "mse_loss")), _reduction(reduction))
 
 
 def huber_loss(input: Any, target: Any, reduction: Reduction = "mean", delta: float = 1.0) -> Tensor:
@@ -187,7 +243,8 @@ def huber_loss(input: Any, target: Any, reduction: Reduction = "mean", delta: fl
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive; given {delta!r}")
     p = _prediction(input, "huber_loss")
-    return _reduced(apply(huber, (p, _target(target, p, "huber_loss")), {"delta": float(delta)}), reduction)
+    options = {"delta": float(delta), **_reduction(reduction)}
+    return apply(huber, (p, _target(target, p, "huber_loss")), options)
 
 
 def binary_cross_entropy_with_logits(
@@ -211,8 +268,10 @@ def binary_cross_entropy_with_logits(
     outside = ~((t.data >= 0) & (t.data <= 1)) if t.row is None else np.zeros(0, bool)
     if outside.any():
         raise ValueError(f"{name}: target must lie in [0, 1]; given {t.data[outside].flat[0]}")
-    losses = apply(logistic, (z, t), {})
-    return _reduced(losses if weight is None else losses * np.asarray(weight, z.dtype), reduction)
+    options = _reduction(reduction)
+    if weight is None:
+        return apply(logistic, (z, t), options)
+    return _weighted(apply(logistic, (z, t)), np.asarray(weight, z.dtype), reduction)
 
 
 def sigmoid_focal_loss(
@@ -237,24 +296,31 @@ def sigmoid_focal_loss(
     t = _target(target, z, "sigmoid_focal_loss")
     if t.requires_grad or not np.isin(t.data, (0, 1)).all():
         raise ValueError("sigmoid_focal_loss: targets must be 0 or 1, and cannot require grad")
-    losses = apply(sigmoid_focal, (z, t), {"gamma": float(gamma)})
-    return _reduced(losses if alpha is None else losses * (alpha * t + (1 - alpha) * (1 - t)).data, reduction)
+    options = _reduction(reduction)
+    if alpha is None:
+        return apply(focal, (z, t), {"gamma": float(gamma), **options})
+    losses = apply(focal, (z, t), {"gamma": float(gamma)})
+    return _weighted(losses, (alpha * t + (1 - alpha) * (1 - t)).data, reduction)
 
 
-def _one_hot(labels: Any, classes: int, shape: tuple[int, ...], loss: str) -> Tensor:
-    """Labels as one True a row."""
-    t = labels.data if isinstance(labels, Tensor) else np.asarray(labels)
+def _one_hot(labels: Any, classes: int, shape: tuple[int, ...], loss: str) -> tuple[Tensor, Array]:
+    """Labels as one True a row, and where these stand with the classes first."""
+    t = labels._data if isinstance(labels, Tensor) else np.asarray(labels)
     if t.dtype.kind not in "iu" and t.size:
         raise ValueError(f"{loss}: labels must be integers; given dtype {t.dtype}")
     if t.shape != shape:
         raise ValueError(f"{loss}: labels of shape {t.shape} where the logits ask for {shape}")
-    flat = t.reshape(-1).astype(np.intp, copy=False)
-    if flat.size and (flat.min() < 0 or flat.max() >= classes):
+    flat = t.reshape(-1).astype(np.intp)
+    n = flat.size
+    if n and flat.view(np.uintp).max() >= classes:  # a negative one looks enormous
         wrong = flat[(flat < 0) | (flat >= classes)][0]
         raise ValueError(f"{loss}: label {wrong} is out of range for {classes} classes (0 to {classes - 1})")
-    hot = np.zeros((flat.size, classes), bool)
-    hot.reshape(-1)[np.arange(0, hot.size, classes) + flat] = True
-    return _leaf(hot)
+    rows = np.arange(n)
+    at = flat * n
+    at += rows
+    hot = np.zeros((classes, n), bool)
+    hot.reshape(-1)[at] = True
+    return _fixed(hot.T), at
 
 
 def cross_entropy(input: Any, target: Any, reduction: Reduction = "mean") -> Tensor:
@@ -276,7 +342,7 @@ def cross_entropy(input: Any, target: Any, reduction: Reduction = "mean") -> Ten
         raise ValueError("cross_entropy: logits need an axis of classes; given one number")
     shape = z.shape[:1] + z.shape[2:] if z.ndim > 1 else ()
     classes = z.shape[1] if z.ndim > 1 else z.shape[0]
-    hot = _one_hot(target, classes, shape, "cross_entropy")
+    hot, at = _one_hot(target, classes, shape, "cross_entropy")
     rows = z if z.ndim == 2 else (z if z.ndim == 1 else np.moveaxis(z, 1, -1)).reshape(-1, classes)  # type: ignore[arg-type, call-overload]
-    losses = apply(cross_entropy_row, (rows, hot), {})
-    return _reduced(losses if z.ndim == 2 else losses.reshape(shape), reduction)
+    losses = apply(surprise, (rows, hot), {"at": at, **_reduction(reduction)})
+    return losses.reshape(shape) if reduction == "none" and z.ndim != 2 else losses

@@ -6,16 +6,20 @@ A weight has shape (out, in) and is stored (in, out), as a transposed view, so t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from fluxgrad.rules.elementwise import gelu, relu, sigmoid, tanh
 from fluxgrad.rules.fused import affine
-from fluxgrad.tensor import Array, Tensor, _leaf, apply
+from fluxgrad.tensor import Array, Tensor, _leaf, apply, apply1
 
-Seed = int | np.random.Generator | None
+if TYPE_CHECKING:
+    from typing import Self
+
+    from numpy.typing import DTypeLike
+
+    Seed = int | np.random.Generator | None
 
 
 class Module:
@@ -32,6 +36,10 @@ class Module:
     """
 
     training = True
+
+    def __init_subclass__(cls) -> None:
+        if "forward" in vars(cls):
+            cls.__call__ = cls.forward  # type: ignore[method-assign]  # calling a module is its forward
 
     def forward(self, *args: Any) -> Any:
         raise TypeError(f"{type(self).__name__} has no forward(self, x)")
@@ -116,7 +124,7 @@ class Module:
 def _input(x: Any, dtype: np.dtype[Any]) -> Tensor:
     """A layer's input in its parameters' dtype."""
     if isinstance(x, Tensor):
-        return x if x.dtype == dtype else x.astype(dtype)
+        return x.astype(dtype)
     return _leaf(np.asarray(x, dtype))
 
 
@@ -136,16 +144,19 @@ class Linear(Module):
     ) -> None:
         rng = np.random.default_rng(seed)
         bound = 1 / np.sqrt(max(in_features, 1))
-        self.weight = Tensor(rng.uniform(-bound, bound, (in_features, out_features)).astype(dtype).T, True, "weight")
-        self.bias = Tensor(rng.uniform(-bound, bound, out_features), True, "bias", dtype) if bias else None
+        self.weight = Tensor(rng.uniform(-bound, bound, (in_features, out_features)).astype(dtype).T, True, "W")
+        self.bias = Tensor(rng.uniform(-bound, bound, out_features), True, "b", dtype) if bias else None
 
     def forward(self, x: Any) -> Tensor:
-        x = _input(x, self.weight.dtype)
-        if x.ndim == 0 or x.shape[-1] != self.weight.shape[1]:
-            raise ValueError(f"{self!r} takes inputs of shape (…, {self.weight.shape[1]}); given {x.shape}")
-        if self.bias is None:
-            return x @ self.weight.T
-        return apply(affine, (x, self.weight, self.bias), {})
+        dtype = self.weight._data.dtype
+        if type(x) is not Tensor or x._data.dtype is not dtype:
+            x = _input(x, dtype)
+        try:
+            if self.bias is None:
+                return x @ self.weight.T
+            return apply(affine, (x, self.weight, self.bias))
+        except (ValueError, IndexError):
+            raise ValueError(f"{self!r} takes inputs of shape (…, {self.weight.shape[1]}); given {x.shape}") from None
 
     def _settings(self) -> str:
         out, into = self.weight.shape
@@ -156,14 +167,14 @@ class ReLU(Module):
     """max(x, 0)"""
 
     def forward(self, x: Any) -> Any:
-        return relu(x)
+        return apply1(relu, x) if type(x) is Tensor else relu(x)
 
 
 class Tanh(Module):
     """tanh x"""
 
     def forward(self, x: Any) -> Any:
-        return tanh(x)
+        return apply1(tanh, x) if type(x) is Tensor else tanh(x)
 
 
 class Sigmoid(Module):
@@ -257,5 +268,8 @@ class MLP(Sequential):
         layers: list[Module] = []
         for k in range(len(sizes)):
             layers += [activation()] if k else []
-            layers.append(Linear(widths[k], widths[k + 1], seed=rng, dtype=dtype))
+            layer = Linear(widths[k], widths[k + 1], seed=rng, dtype=dtype)
+            for p in layer.parameters():
+                p.name = f"{p.name}{k + 1}"  # W1, b1, W2, … on the page
+            layers.append(layer)
         super().__init__(*layers)

@@ -8,7 +8,7 @@ an older graph has saved stays as it was. Where a graph still holds the other bu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from sys import getrefcount
 from typing import Any
 
@@ -16,68 +16,107 @@ import numpy as np
 
 from fluxgrad.tensor import _ALONE, Array, Tensor, _holders
 
+Update = Callable[[Array, Array, Array, Array, list[Array], int], None]
 LARGE = 2**15  # elements; from here on the copy into a shared buffer costs more than a ufunc call saves
 
 
-class _Buffers:
-    """Parameters of one dtype side by side: the values now, room for the next ones, and the optimiser's own state."""
+class _Flat:
+    """A flat buffer, and each parameter's view of it in its own shape and memory order."""
+
+    def __init__(self, params: Sequence[Tensor], writeable: bool = False) -> None:
+        self.flat = np.zeros(sum(p.size for p in params), params[0].dtype)
+        self.slices: list[slice] = []
+        self.orders: list[Any] = []
+        self.views: list[Array] = []
+        start = 0
+        for p in params:
+            self.slices.append(slice(start, start + p.size))
+            self.orders.append("F" if p._data.flags.f_contiguous and p.ndim > 1 else "C")
+            self.views.append(self.flat[self.slices[-1]].reshape(p.shape, order=self.orders[-1]))
+            self.views[-1].flags.writeable = writeable
+            start += p.size
+        self.count()
+
+    def count(self) -> None:
+        """Note how many hold it now."""
+        self.alone = getrefcount(self.flat), list(map(getrefcount, self.views))
+
+    def is_held(self) -> bool:
+        """Whether a graph, or somebody who took a view, still reads it."""
+        return getrefcount(self.flat) != self.alone[0] or list(map(getrefcount, self.views)) != self.alone[1]
+
+
+class _Group:
+    """Parameters of one dtype side by side: the values now, room for the next ones and for the fluxions, and the
+    optimiser's own state."""
 
     def __init__(self, params: Sequence[Tensor], states: int) -> None:
         self.params = params
-        self.orders = ["F" if p._data.flags.f_contiguous and p.ndim > 1 else "C" for p in params]
-        ends = np.cumsum([p.size for p in params]).tolist()
-        self.slices = [slice(e - p.size, e) for p, e in zip(params, ends, strict=True)]
-        self.size, self.dtype = ends[-1], params[0].dtype
-        self.now, self.now_views = self._new()
-        self.next, self.next_views = self._new()
-        self.alone = (getrefcount(self.next), [getrefcount(v) for v in self.next_views])
-        self.fluxion = np.empty(self.size, self.dtype)
-        self.scratch = np.empty(self.size, self.dtype)
-        self.states = [np.zeros(self.size, self.dtype) for _ in range(states)]
-        self.counts = [0] * len(params)
-        for p, v in zip(params, self.now_views, strict=True):
-            v.flags.writeable = True
-            v[...] = p._data
-            v.flags.writeable = False
-            if _holders(p) == _ALONE:
+        self.now, self.next, self.fluxion = _Flat(params), _Flat(params), self._fluxion()
+        self.scratch = np.empty_like(self.now.flat)
+        self.states = [np.zeros_like(self.now.flat) for _ in range(states)]
+        self.together, self.counts = True, [0]
+
+    def zero_grad(self) -> None:
+        for p, v in zip(self.params, self.fluxion.views, strict=True):
+            p._grad = None
+            p._room = v
+        if self.fluxion.is_held():  # somebody keeps a .grad of the last step
+            self.fluxion = self._fluxion()
+
+    def _fluxion(self) -> _Flat:
+        """Room for the fluxions, which the next sweep writes into."""
+        fluxion = _Flat(self.params, writeable=True)
+        for p, v in zip(self.params, fluxion.views, strict=True):
+            p._room = v
+        fluxion.count()
+        return fluxion
+
+    def step(self, update: Update) -> None:
+        """Update all parameters at once, or one by one where some have no fluxion."""
+        params, now, new = self.params, self.now, self.next
+        if new.is_held():
+            new = _Flat(params)
+        for p, v, f in zip(params, now.views, self.fluxion.views, strict=True):
+            if p._data is not v or p._grad is not f:
+                self._step_gathered(update, new)
+                break
+        else:
+            self.counts[0] += 1
+            update(now.flat, new.flat, self.fluxion.flat, self.scratch, self.states, self.counts[0])
+            for p, v in zip(params, new.views, strict=True):
+                p._data = v
+        self.now, self.next = new, now
+
+    def _step_gathered(self, update: Update, new: _Flat) -> None:
+        """The same where values or fluxions lie elsewhere: set by the user, a state_dict, another optimiser; or missing."""
+        params, now = self.params, self.now
+        for p, s, o in zip(params, now.slices, now.orders, strict=True):
+            now.flat[s] = p._data.ravel(o)
+        if self.together and all(p._grad is not None for p in params):
+            g = np.concatenate([p._grad.ravel(o) for p, o in zip(params, now.orders, strict=True)])  # type: ignore[union-attr]
+            self.counts[0] += 1
+            update(now.flat, new.flat, g, self.scratch, self.states, self.counts[0])
+        else:
+            self._step_apart(update, new)
+        for p, v in zip(params, new.views, strict=True):
+            if p._data.base is None and p._data.flags.writeable and _holders(p) > _ALONE:
+                np.copyto(p._data, v)  # the user keeps this array as the parameter's
+            else:
                 p._data = v
 
-    def _new(self) -> tuple[Array, list[Array]]:
-        buffer = np.zeros(self.size, self.dtype)
-        views = [buffer[s].reshape(p.shape, order=o) for p, s, o in zip(self.params, self.slices, self.orders, strict=True)]
-        for v in views:
-            v.flags.writeable = False
-        return buffer, views
-
-    def step(self, update: Any) -> None:
-        """Update all parameters at once, or one by one where some have no fluxion."""
-        for p, v, s, o in zip(self.params, self.now_views, self.slices, self.orders, strict=True):
-            if p._data is not v:  # set by the user, a state_dict or another optimiser
-                self.now[s] = p._data.ravel(o)
-        held = [getrefcount(v) for v in self.next_views]
-        if (getrefcount(self.next), held) != self.alone:
-            self.next, self.next_views = self._new()
-        grads = [p._grad for p in self.params]
-        if None not in [g if g is None else 0 for g in grads] and len(set(self.counts)) == 1:
-            flat = [g.ravel(o) for g, o in zip(grads, self.orders, strict=True)]  # type: ignore[union-attr]
-            g = flat[0] if len(flat) == 1 else np.concatenate(flat, out=self.fluxion)
-            self.counts = [self.counts[0] + 1] * len(grads)
-            update(self.now, self.next, g, self.scratch, self.states, self.counts[0])
-        else:
-            for k, (grad, s, o) in enumerate(zip(grads, self.slices, self.orders, strict=True)):
-                if grad is None:
-                    self.next[s] = self.now[s]
-                else:
-                    self.counts[k] += 1
-                    states = [state[s] for state in self.states]
-                    update(self.now[s], self.next[s], grad.ravel(o), self.scratch[s], states, self.counts[k])
-        self.now, self.next = self.next, self.now
-        self.now_views, self.next_views = self.next_views, self.now_views
-        for p, old, new in zip(self.params, self.next_views, self.now_views, strict=True):
-            if p._data is not old and p._data.base is None and p._data.flags.writeable and _holders(p) > _ALONE:
-                np.copyto(p._data, new)  # the user keeps this array as the parameter's
+    def _step_apart(self, update: Update, new: _Flat) -> None:
+        """One parameter at a time, each with its own count of steps: one without a fluxion stays where it is."""
+        now = self.now
+        if self.together:
+            self.together, self.counts = False, self.counts * len(self.params)
+        for k, (p, s, o) in enumerate(zip(self.params, now.slices, now.orders, strict=True)):
+            if p._grad is None:
+                new.flat[s] = now.flat[s]
             else:
-                p._data = new
+                self.counts[k] += 1
+                states = [state[s] for state in self.states]
+                update(now.flat[s], new.flat[s], p._grad.ravel(o), self.scratch[s], states, self.counts[k])
 
 
 class Optimizer:
@@ -105,17 +144,17 @@ class Optimizer:
                 groups.append([p])
             else:
                 small.setdefault(p.dtype, []).append(p)
-        self._buffers = [_Buffers(g, self._states) for g in [*groups, *small.values()]]
+        self._groups = [_Group(g, self._states) for g in [*groups, *small.values()]]
 
     def zero_grad(self) -> None:
         """Forget the fluxions: each .grad is None again, and the next sweep stores into it."""
-        for p in self.params:
-            p._grad = None
+        for group in self._groups:
+            group.zero_grad()
 
     def step(self) -> None:
         """Move each parameter that has a .grad."""
-        for buffers in self._buffers:
-            buffers.step(self._update)
+        for group in self._groups:
+            group.step(self._update)
 
     def _update(self, now: Array, new: Array, g: Array, scratch: Array, states: list[Array], count: int) -> None:
         raise NotImplementedError

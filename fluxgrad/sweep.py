@@ -12,20 +12,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence, Set
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush, heappushpop
+from sys import getrefcount
 from types import TracebackType
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from fluxgrad.rules.kinds import Elementwise, Fused, Row
+from fluxgrad.rules.kinds import Elementwise, Fused, Row, one
 from fluxgrad.rules.linear import astype, unstretch
-from fluxgrad.tensor import Array, Tensor, apply, recording
+from fluxgrad.tensor import _MANY, Array, Tensor, recording
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 _ndarray = np.ndarray
 P = ParamSpec("P")
 R = TypeVar("R")
+_NOTHING: tuple[dict[str, Any], Any, Any] = ({}, None, None)
 
 # ----- Order -----
 
@@ -47,7 +51,7 @@ def order(*roots: Tensor, since: int = -1) -> Iterator[Tensor]:
         t = heappop(waiting)[1]
         yield t
         for p in t.operands:
-            if type(p) is Tensor and p._requires and p.index > since and p not in met:
+            if p._requires and p.index > since and p not in met:
                 met.add(p)
                 heappush(waiting, (-p.index, p))
 
@@ -78,7 +82,7 @@ def _sum(a: Any, b: Any) -> Any:
 def _as_tensors(t: Tensor) -> tuple[Any, ...]:
     """A node's operands to be read as a new graph; a leaf that was given other numbers since cannot be."""
     for p, x in zip(t.operands, t.inputs, strict=True):
-        if type(p) is Tensor and p._data is not x and not np.array_equal(p._data, x, equal_nan=True):
+        if p._data is not x and not np.array_equal(p._data, x, equal_nan=True):
             raise RuntimeError(
                 f"the data of {p._told()} were changed after {t.row.name} was recorded, so further fluxions "  # type: ignore[union-attr]
                 f"cannot be taken through it; compute the value again, then differentiate"
@@ -86,32 +90,66 @@ def _as_tensors(t: Tensor) -> tuple[Any, ...]:
     return t.operands
 
 
-def contributions(t: Tensor, g: Any, graph: bool = False) -> Iterator[tuple[Tensor, Any]]:
-    """What the complete fluxion g of t sends to each operand that fluxions flow to: the chain rule, one step of it."""
-    row = t.row
-    assert row is not None
-    inputs, options, pull = t.inputs, t.options, t._extra and t._extra[1]
-    if graph:
-        y, operands, pull = t, _as_tensors(t), None
-    else:
-        y, operands = t._data, inputs
-    for i, p in enumerate(t.operands):
-        if type(p) is Tensor and p._requires:
-            c = pull(i, g) if pull else row.pull(i, g, y, operands, options)  # type: ignore[attr-defined]
-            if c is not None:
-                yield p, _fit(c, inputs[i], row)
-
-
-def pull(fluxions: dict[Tensor, Any], ends: Set[Tensor] = frozenset(), since: int = -1, graph: bool = False) -> dict[Tensor, Any]:
-    """Sweep back from the tensors in `fluxions` to the leaves, or to the `ends`, whichever come first; return their fluxions."""
-    for t in order(*fluxions, since=since):
-        if t.row is None or t in ends:
-            continue
-        g = fluxions.pop(t, None)
-        if g is not None:
-            for p, c in contributions(t, g, graph):
-                if p.index > since:
-                    fluxions[p] = _sum(fluxions[p], c) if p in fluxions else c
+def pull(
+    fluxions: dict[Tensor, Any],
+    ends: Set[Tensor] = frozenset(),
+    since: int = -1,
+    graph: bool = False,
+    seen: Callable[[Tensor, Any, dict[int, Any]], None] | None = None,
+) -> dict[Tensor, Any]:
+    """Sweep back from the tensors in `fluxions` to the leaves, or to the `ends`, whichever come first; return their
+    fluxions. The order is that of `order`: of those that wait the latest made goes next, so its fluxion is complete.
+    In numbers, or, for a `graph`, in tensors. `seen` is told each step: the tensor, its fluxion, what went to each operand.
+    """
+    waiting = [(-t.index, t) for t in fluxions if t.row is not None and t not in ends]
+    heapify(waiting)
+    bounded, rooms = since >= 0, seen is None
+    ahead = heappop(waiting)[1] if waiting else None
+    while ahead is not None:
+        t, ahead = ahead, None
+        g = fluxions.pop(t)
+        row: Any = t.row
+        a, b, extra = t._a, t._b, t._extra
+        operands = a if b is _MANY else (a, b) if b is not None else (a,)
+        options, saved, inputs = extra or _NOTHING
+        kernel = None if saved is None or graph else row.kernel
+        if kernel is not None:
+            pass
+        elif graph:
+            y, inputs = t, _as_tensors(t)
+        else:
+            y = t._data
+            if inputs is None:
+                inputs = (a._data,) if b is None else (a._data, b._data)
+        sent: dict[int, Any] = {}
+        for i, p in enumerate(operands, 1):
+            if not p._requires or bounded and p.index <= since:
+                continue
+            if kernel is not None:
+                c = kernel[i](g, saved, p._room if rooms and p.row is None and p not in fluxions else None)
+            else:
+                c = row.pull(i - 1, g, y, inputs, options)
+            if kernel is None or not row._builtin:
+                x = p._data
+                if type(c) is not _ndarray or c.dtype is not x.dtype or c.shape != x.shape:
+                    if c is None:
+                        continue
+                    c = _fit(c, x, row)
+            if p in fluxions:
+                fluxions[p] = _sum(fluxions[p], c)
+            else:
+                fluxions[p] = c
+                if p.row is not None and p not in ends:
+                    if ahead is None:
+                        ahead = p  # in a chain it is the next, and the heap stays empty
+                    else:
+                        heappush(waiting, (-p.index, p))
+            if not rooms:
+                sent[i - 1] = c
+        if seen is not None:
+            seen(t, g, sent)
+        if waiting:
+            ahead = (heappop(waiting) if ahead is None else heappushpop(waiting, (-ahead.index, ahead)))[1]
     return fluxions
 
 
@@ -127,7 +165,7 @@ def _seed(root: Tensor, gradient: Any, who: str) -> Any:
                 f"{who}: a fluxion flows from one number, and {root._told()} has shape {root.shape}. Reduce it first "
                 f"(L.sum() or L.mean()), or pass gradient= of that shape"
             )
-        return np.ones_like(root._data)
+        return one(root._data.dtype) if root._data.ndim == 0 else np.ones(root.shape, root.dtype)
     g = np.asarray(gradient.data if isinstance(gradient, Tensor) else gradient, root.dtype)
     if g.shape != root.shape:
         raise ValueError(f"{who}: gradient of shape {g.shape} for a value of shape {root.shape}")
@@ -137,15 +175,27 @@ def _seed(root: Tensor, gradient: Any, who: str) -> Any:
 def backward(root: Tensor, gradient: ArrayLike | None = None) -> None:
     """Tensor.backward: add to the .grad of every leaf."""
     fluxions = pull({root: _seed(root, gradient, "backward()")})
-    mine: set[int] = set()
     for t, g in fluxions.items():
         if t._grad is not None:
             t._grad = _sum(t._grad, g)
-        elif id(g) in mine or g.base is not None or not g.flags.writeable or g is gradient:
-            t._grad = g.copy()  # another .grad, or the caller, has this very array
+        elif g is t._room:
+            t._room, t._grad = None, g
+        elif getrefcount(g) > _UNSHARED or (
+            g.base is not None and (getrefcount(g.base) > _UNSHARED - 1 or not g.flags.writeable)
+        ):
+            t._grad = g.copy("K")  # another .grad, the caller or a kernel has this very array
         else:
-            mine.add(id(g))
             t._grad = g
+
+
+def _unshared() -> int:
+    """What getrefcount says in such a loop of an array that nothing but the dict holds."""
+    for _, g in {None: np.zeros(1)}.items():
+        count = getrefcount(g)
+    return count
+
+
+_UNSHARED = _unshared()
 
 
 class Step(NamedTuple):
@@ -199,30 +249,25 @@ def flows(L: Tensor, gradient: ArrayLike | None = None) -> Flows:
     >>> [c.item() for c in record.steps[0].contributions], record[x].item()
     ([3.0, 3.0], 6.0)
     """
-    fluxions: dict[Tensor, Any] = {L: _seed(L, np.ones(L.shape) if gradient is None else gradient, "flows()")}
-    steps = []
-    for t in order(L):
-        row, g = t.row, fluxions.get(t)
-        if row is None or g is None:
-            continue
-        inputs = t.inputs
-        parents = tuple(p if type(p) is Tensor and p._requires else None for p in t.operands)
-        sent = contributions(t, g)
-        parts = [next(sent, (None, None))[1] if p is not None else None for p in parents]
-        local = [
-            np.broadcast_to(np.asarray(float(f) if isinstance(f, int) else f), t.shape) if f is not None else None
-            for f in (
-                row.fluxions[i](t._data, *inputs, **t.options) if isinstance(row, Elementwise) and p is not None else None
-                for i, p in enumerate(parents)
-            )
-        ]
-        for p, c in zip(parents, parts, strict=True):
-            if p is not None and c is not None:
-                fluxions[p] = _sum(fluxions[p], c) if p in fluxions else c
-        steps.append(Step(t, row, parents, inputs, t.options, g, tuple(local), tuple(parts)))
-    for g in fluxions.values():
+    seed = _seed(L, np.ones(L.shape) if gradient is None else gradient, "flows()")
+    steps: list[Step] = []
+    every = {L: seed}
+
+    def seen(t: Tensor, g: Array, sent: dict[int, Array]) -> None:
+        row, inputs, operands = t.row, t.inputs, t.operands
+        assert row is not None
+        every[t] = g
+        parents = tuple(p if p._requires else None for p in operands)
+        local: list[Array | None] = [None] * len(operands)
+        for i in sent if isinstance(row, Elementwise) else ():
+            local[i] = np.broadcast_to(np.asarray(row.fluxions[i](t._data, *inputs, **t.options), t.dtype), t.shape)
+        parts = tuple(map(sent.get, range(len(operands))))
+        steps.append(Step(t, row, parents, inputs, t.options, g, tuple(local), parts))
+
+    every |= pull({L: seed}, seen=seen)
+    for g in every.values():
         g.flags.writeable = False
-    return Flows(L, steps, fluxions)
+    return Flows(L, steps, every)
 
 
 # ----- Push -----
@@ -262,7 +307,7 @@ def push(root: Tensor, velocities: dict[Tensor, Any], since: int, graph: bool = 
     for t in reversed(list(order(root, since=since))):
         if t.row is None or t in velocities:
             continue
-        moving = [velocities.get(p) if type(p) is Tensor else None for p in t.operands]
+        moving = [velocities.get(p) for p in t.operands]
         if all(v is None for v in moving):
             continue
         v = _push_step(t, moving, graph)
@@ -388,7 +433,7 @@ class _Run:
             if t in self.fresh:
                 if t.row is not None:
                     return True
-            elif t.row is None or any(type(p) is Tensor and p._requires and p.index <= self.since for p in t.operands):
+            elif t.row is None or any(p._requires and p.index <= self.since for p in t.operands):
                 return True
         return False
 
@@ -586,4 +631,4 @@ def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable
     return jacobian(grad(f, argnums), argnums)
 
 
-__all__ = ["Flows", "Step", "apply", "backward", "flows", "grad", "hessian", "jacobian", "jvp", "no_grad", "value_and_grad", "vjp"]
+__all__ = ["Flows", "Step", "backward", "flows", "grad", "hessian", "jacobian", "jvp", "no_grad", "value_and_grad", "vjp"]

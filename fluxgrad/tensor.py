@@ -11,21 +11,24 @@ somebody else may hold a leaf's array (its reference count shows that), a copy i
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from sys import getrefcount
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fluxgrad.rules import elementwise as _el
 from fluxgrad.rules import linear as _li
-from fluxgrad.rules.kinds import Constant, Fused, Row, implementations
+from fluxgrad.rules.kinds import Constant, Row, implementations
 
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    Array = NDArray[Any]
+else:
+    Array = np.ndarray  # numpy.typing takes as long to load as the rest of this package
 
 
 class _Recording(threading.local):
@@ -61,14 +64,15 @@ class Tensor:
     array(6.)
     """
 
-    __slots__ = ("_a", "_b", "_data", "_extra", "_grad", "_requires", "index", "name", "row")
+    __slots__ = ("_a", "_b", "_data", "_extra", "_grad", "_requires", "_room", "index", "name", "row")
 
     _a: Any
     _b: Any
     _data: Array
-    _extra: tuple[dict[str, Any], Any, tuple[Any, ...] | None] | None
+    _extra: tuple[dict[str, Any], Any, Sequence[Array] | None] | None
     _grad: Array | None
     _requires: bool
+    _room: Array | None  # of a leaf: a view of an optimiser's buffer into which the next fluxion may be written
     index: int
     name: str | None
     row: Row | None
@@ -84,7 +88,7 @@ class Tensor:
         if array.dtype.kind not in "fiub":
             raise TypeError(f"a Tensor holds real numbers; given {_kind_of(array)} (dtype {array.dtype})")
         self._data = array
-        self.row = self._a = self._b = self._extra = self._grad = None
+        self.row = self._a = self._b = self._extra = self._grad = self._room = None
         self._requires = False
         self.name = name
         self.index = _stamp()
@@ -94,22 +98,26 @@ class Tensor:
     # ----- How it was made -----
 
     @property
-    def operands(self) -> tuple[Any, ...]:
-        """What the row was given, in position: Tensors, and arrays for what was plain. A leaf has none."""
-        if self._b is _MANY:
+    def operands(self) -> tuple[Tensor, ...]:
+        """What the row was given, in position; what was plain is a tensor that requires no grad. A leaf has none."""
+        b = self._b
+        if b is _MANY:
             return self._a  # type: ignore[no-any-return]
-        if self._b is None:
+        if b is None:
             return () if self.row is None else (self._a,)
-        return (self._a, self._b)
+        return (self._a, b)
 
     @property
     def inputs(self) -> tuple[Array, ...]:
         """The operands' values as they were when the operation was recorded."""
-        kept = self._extra and self._extra[2]
-        values = tuple(p._data if type(p) is Tensor else p for p in self.operands)
-        if kept:
-            return tuple(v if k is None else k for k, v in zip(kept, values, strict=True))
-        return values
+        a, b, extra = self._a, self._b, self._extra
+        if extra is not None and extra[2] is not None:
+            return tuple(extra[2])
+        if b is _MANY:
+            return tuple([p._data for p in a])
+        if b is None:
+            return () if self.row is None else (a._data,)
+        return (a._data, b._data)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -202,7 +210,7 @@ class Tensor:
 
     @property
     def T(self) -> Tensor:
-        return apply(_li.transpose, (self,), {})
+        return apply1(_li.transpose, self)
 
     @property
     def mT(self) -> Any:
@@ -289,13 +297,13 @@ class Tensor:
         return apply2(_li.matmul, other, self)
 
     def __neg__(self) -> Tensor:
-        return apply(_li.negative, (self,), {})
+        return apply1(_li.negative, self)
 
     def __pos__(self) -> Tensor:
-        return apply(_li.positive, (self,), {})
+        return apply1(_li.positive, self)
 
     def __abs__(self) -> Tensor:
-        return apply(_el.absolute, (self,), {})
+        return apply1(_el.absolute, self)
 
     def __round__(self, decimals: int = 0) -> Tensor:
         return apply(_el.round_, (self,), {"decimals": decimals})
@@ -426,8 +434,8 @@ class Tensor:
         if kwargs:
             raise TypeError(f"{name} on a Tensor: {', '.join(kwargs)}= has no fluxion here; leave it out (np.where chooses)")
         rule = implementations.get(ufunc)
-        if type(rule) is not Fused and isinstance(rule, Row):
-            return apply(rule, inputs, {}) if len(inputs) != 2 else apply2(rule, *inputs)
+        if isinstance(rule, Row):
+            return apply2(rule, *inputs) if len(inputs) == 2 else bind(rule, inputs, kwargs)
         if rule is not None:
             return rule(*inputs)
         if ufunc in PLAIN:
@@ -438,7 +446,7 @@ class Tensor:
         self, function: Callable[..., Any], types: Any, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> Any:
         if isinstance(function, Row):
-            return apply(function, args, kwargs)
+            return bind(function, args, kwargs)
         name = f"np.{'linalg.' if 'linalg' in function.__module__ else ''}{function.__name__}"
         rule = implementations.get(function)
         if rule is not None:
@@ -447,12 +455,8 @@ class Tensor:
             if "out" in kwargs:
                 raise TypeError(f"{name}(…, out=…): an array cannot remember how its numbers were made; use what {name} returns")
             if isinstance(rule, Row):
-                return apply(rule, args, kwargs)
-            try:
-                inspect.signature(rule).bind(*args, **kwargs)
-            except TypeError as error:
-                takes = inspect.signature(rule).replace(return_annotation=inspect.Signature.empty)
-                raise TypeError(f"{name} on a Tensor: {error}. It takes {_bare(takes)}") from None
+                return bind(rule, args, kwargs)
+            _check_call(name, rule, args, kwargs)
             return rule(*args, **kwargs)
         if function in PLAIN:
             return function(*_plain_nest(args), **{k: _plain_nest(v) for k, v in kwargs.items()})
@@ -461,10 +465,14 @@ class Tensor:
     # ----- Methods that NumPy's arrays have -----
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return apply(_li.sum_, (self,), _given(axis, keepdims))
+        if axis is None and not keepdims:
+            return apply1(_li.sum_, self)
+        return apply(_li.sum_, (self,), {"axis": axis, "keepdims": keepdims})
 
     def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return apply(_li.mean, (self,), _given(axis, keepdims))
+        if axis is None and not keepdims:
+            return apply1(_li.mean, self)
+        return apply(_li.mean, (self,), {"axis": axis, "keepdims": keepdims})
 
     def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         return np.max(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload, no-any-return]
@@ -562,9 +570,7 @@ _ALONE = _holders(Tensor(0.0))  # what that count is where only the tensor holds
 
 def _freeze(leaf: Tensor) -> Array:
     """The leaf's array for a graph to save: itself, read-only from now on, or a copy where somebody else may write to it."""
-    array = leaf._data
-    if array.flags.writeable:
-        del array
+    if leaf._data.base is None and leaf._data.flags.writeable:  # (what has a base is an optimiser's, and read-only)
         if _holders(leaf) > _ALONE:
             return leaf._data.copy("K")
         leaf._data.flags.writeable = False
@@ -574,7 +580,7 @@ def _freeze(leaf: Tensor) -> Array:
 def _leaf(array: Array) -> Tensor:
     t = Tensor.__new__(Tensor)
     t._data = array if type(array) is _ndarray else _asarray(array)
-    t.row = t._a = t._b = t._extra = t._grad = t.name = None
+    t.row = t._a = t._b = t._extra = t._grad = t._room = t.name = None
     t._requires = False
     t.index = _stamp()
     return t
@@ -586,146 +592,162 @@ def _restore(array: Array, requires_grad: bool, name: str | None, grad: Array | 
     return t
 
 
-_constants: dict[tuple[type, Any, np.dtype[Any]], Array] = {}
+_NONE: dict[str, Any] = {}
+_FIXED: tuple[dict[str, Any], Any, None] = ({}, None, None)  # marks a constant that nobody outside can reach or write to
+_constants: dict[tuple[float, np.dtype[Any]], Tensor] = {}
 
 
-def _constant(value: Any, dtype: np.dtype[Any]) -> Array:
-    """A Python number as a 0-d array of the dtype that it would take anyway (NEP 50): a ufunc of it is twice as fast."""
-    key = (type(value), value, dtype)
-    array = _constants.get(key)
-    if array is None:
-        array = np.array(value, dtype)
-        array.flags.writeable = False
-        if value:  # 0.0 and −0.0 are one key
-            if len(_constants) > 1000:
-                _constants.clear()
-            _constants[key] = array
-    return array
+def _constant(value: float, dtype: np.dtype[Any]) -> Tensor:
+    """A Python number as a 0-d constant of the dtype that it takes in such company (NEP 50): a ufunc of it is twice as fast."""
+    t = _fixed(np.array(value, dtype))
+    t._data.flags.writeable = False
+    if value:  # 0.0 and −0.0 would be one key
+        if len(_constants) > 1000:
+            _constants.clear()
+        _constants[value, dtype] = t
+    return t
 
 
-def _operand(x: Any, dtype: np.dtype[Any] | None, row: Row) -> Any:
-    """A plain operand as an array; a Python number takes `dtype`, that of its company."""
+def _fixed(array: Array) -> Tensor:
+    t = _leaf(array)
+    t._extra = _FIXED
+    return t
+
+
+def _operand(x: Any, dtype: np.dtype[Any] | None, row: Row) -> Tensor:
+    """A plain operand as a constant; a Python number takes `dtype`, that of its company. An array is copied, since a graph
+    may save it and its owner may write to it."""
     kind = type(x)
-    if kind is _ndarray:
-        array = x
-    elif kind is float or kind is int or kind is bool:
-        return _constant(x, dtype) if dtype is not None and dtype.kind == "f" else _asarray(x)
-    elif kind is Constant:
-        return _constant(x.value, dtype) if dtype is not None else _asarray(x.value)
-    elif isinstance(x, Tensor):
+    if kind is float or kind is int or kind is bool or kind is Constant:
+        x = x.value if kind is Constant else x
+        if (x, dtype) in _constants:
+            return _constants[x, dtype]  # type: ignore[index]
+        return _constant(x, dtype) if dtype is not None and dtype.kind == "f" else _fixed(_asarray(x))
+    if isinstance(x, Tensor):
         raise TypeError(f"{row.name}: a subclass of Tensor is not an operand")
-    elif not isinstance(x, np.ndarray) and hasattr(kind, "__array_function__"):
+    if kind is not _ndarray and not isinstance(x, np.ndarray) and hasattr(kind, "__array_function__") and not isinstance(x, np.generic):
         raise TypeError(f"{row.name}: a Tensor beside a {kind.__name__}; convert one of them first")
-    elif x is None or isinstance(x, str | dict | set):
+    if x is None or isinstance(x, str | dict | set):
         raise TypeError(f"{row.name}: an operand must be a Tensor, an array or a number; given {x!r}")
-    else:
-        array = _asarray(x)
+    array = np.array(x)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{row.name}: fluxgrad knows real numbers only; given {_kind_of(array)} (dtype {array.dtype})")
-    return array
+    return _fixed(array)
 
 
-def _misfit(row: Row, arrays: Sequence[Any], error: Exception) -> Exception:
-    shapes = " and ".join(str(np.shape(x)) for x in arrays)
-    return type(error)(f"{row.name} ({row.form}) of shape{'s' * (len(arrays) > 1)} {shapes}: {error}")
+def _misfit(row: Row, operands: Sequence[Tensor], error: Exception) -> Exception:
+    shapes = " and ".join(str(p.shape) for p in operands)
+    return type(error)(f"{row.name} ({row.form}) of shape{'s' * (len(operands) > 1)} {shapes}: {error}")
+
+
+def apply1(row: Row, a: Tensor) -> Tensor:
+    """`apply` of one tensor and no options."""
+    live = a._requires and recording.on
+    kept = (_freeze(a),) if live and a.row is None else None
+    saved = None
+    try:
+        if row.kernel is None:
+            y = row.value(a._data if kept is None else kept[0])
+        else:
+            y, saved = row.kernel[0](a._data if kept is None else kept[0])
+    except ValueError as error:
+        raise _misfit(row, (a,), error) from None
+    t = _new(Tensor)
+    t._data = y if type(y) is _ndarray else _asarray(y)
+    t.index = _stamp()
+    t._grad = t._b = t.name = None
+    if live:
+        t.row = row
+        t._a = a
+        t._requires = True
+        t._extra = None if saved is None and kept is None else (_NONE, saved, kept)
+    else:
+        t.row = t._a = t._extra = t._room = None
+        t._requires = False
+    return t
 
 
 def apply2(row: Row, a: Any, b: Any) -> Tensor:
-    """Record a row of two operands and no options: `apply` on its fastest path."""
-    live = False
-    if type(a) is Tensor:
-        x = a._data
-        live = a._requires
-        if type(b) is Tensor:
-            w = b._data
-            live = live or b._requires
-        else:
-            w = b = _operand(b, x.dtype, row)
-            if live and w.ndim and recording.on:
-                b = w = w.copy()
-    elif type(b) is Tensor:
-        w = b._data
-        live = b._requires
-        x = a = _operand(a, w.dtype, row)
-        if live and x.ndim and recording.on:
-            a = x = x.copy()
+    """`apply` of two operands, of which one is a tensor, and no options."""
+    if row.kernel is not None:
+        return apply(row, (a, b))
+    if type(b) is not Tensor:
+        b = _operand(b, a._data.dtype, row)
+    elif type(a) is not Tensor:
+        a = _operand(a, b._data.dtype, row)
+    live = (a._requires or b._requires) and recording.on
+    extra = None
+    if live and ((a.row is None and a._extra is None) or (b.row is None and b._extra is None)):
+        x = _freeze(a) if a.row is None else a._data
+        w = _freeze(b) if b.row is None else b._data
+        extra = (_NONE, None, (x, w))
     else:
-        return apply(row, (a, b), {})
+        x, w = a._data, b._data
     try:
         y = row.value(x, w)
     except ValueError as error:
-        raise _misfit(row, (x, w), error) from None
-    if type(y) is not _ndarray:
-        y = _asarray(y)
+        raise _misfit(row, (a, b), error) from None
     t = _new(Tensor)
-    t._data = y
+    t._data = y if type(y) is _ndarray else _asarray(y)
     t.index = _stamp()
     t._grad = t.name = None
-    if live and recording.on:
+    t._extra = extra
+    if live:
         t.row = row
         t._a = a
         t._b = b
         t._requires = True
-        ka = _freeze(a) if type(a) is Tensor and a.row is None else None
-        kb = _freeze(b) if type(b) is Tensor and b.row is None else None
-        t._extra = None if ka is None and kb is None else (_NONE, None, (ka, kb))
     else:
-        t.row = t._a = t._b = t._extra = None
+        t.row = t._a = t._b = t._room = None
         t._requires = False
     return t
 
 
 _new = object.__new__
-_NONE: dict[str, Any] = {}
 
 
-def apply(row: Row, args: Sequence[Any], options: dict[str, Any]) -> Tensor:
-    """Compute a row's value for operands of which some are tensors, and record how it was made if a fluxion can flow."""
-    operands, options = row.bind(args, options) if options or len(args) != len(row.fluxions) else (tuple(args), options)
+def apply(row: Row, args: tuple[Any, ...], options: dict[str, Any] = _NONE) -> Tensor:
+    """Compute a row's value for operands of which some are tensors, and record how it was made if a fluxion can flow.
+    The options are the row's own, and nobody else's (`bind` sees to that for a caller outside)."""
+    on = recording.on
     live = False
-    dtype: Any = None
-    for p in operands:
-        if type(p) is Tensor:
-            live = live or p._requires
-            dtype = p._data.dtype if dtype is None else np.promote_types(dtype, p._data.dtype)
-    live = live and recording.on
-    arrays: list[Any] = []
-    given: list[Any] = []
-    kept: list[Any] | None = None
-    for i, p in enumerate(operands):
-        if type(p) is Tensor:
-            arrays.append(p._data)
-            given.append(p)
-            if live and p.row is None:
-                kept = kept or [None] * len(operands)
-                kept[i] = _freeze(p)
-        else:
-            x = _operand(p, dtype, row)
-            x = x.copy() if live and x.ndim else x
-            arrays.append(x)
-            given.append(x)
-    if options:
-        options = {k: _plain_option(v, live) for k, v in options.items()}
-    pull = None
+    arrays = []
+    for p in args:
+        if type(p) is not Tensor:
+            dtypes = [p._data.dtype for p in args if type(p) is Tensor]
+            dtype = np.result_type(*dtypes) if dtypes else None
+            return apply(row, tuple([p if type(p) is Tensor else _operand(p, dtype, row) for p in args]), options)
+        if p._requires:
+            live = on
+        arrays.append(_freeze(p) if p.row is None and on and p._data.base is None else p._data)
+    saved = None
     try:
-        if type(row) is Fused and row.kernel is not None:
-            y, pull = row.kernel(*arrays, **options)
-        else:
+        if row.kernel is None:
             y = row.value(*arrays, **options)
+        else:
+            y, saved = row.kernel[0](*arrays, **options)
     except ValueError as error:
-        raise _misfit(row, arrays, error) from None
-    t = _leaf(y)
+        raise _misfit(row, args, error) from None
+    t = _new(Tensor)
+    t._data = y if type(y) is _ndarray else _asarray(y)
+    t.index = _stamp()
+    t._grad = t.name = None
     if live:
         t.row = row
+        t._a = args
+        t._b = _MANY
         t._requires = True
-        if len(given) <= 2:
-            t._a = given[0]
-            t._b = given[1] if len(given) == 2 else None
-        else:
-            t._a, t._b = tuple(given), _MANY
-        if options or pull or kept:
-            t._extra = (options, pull, None if kept is None else tuple(kept))
+        t._extra = (options, saved, arrays)
+    else:
+        t.row = t._a = t._b = t._extra = t._room = None
+        t._requires = False
     return t
+
+
+def bind(row: Row, args: Sequence[Any], options: dict[str, Any]) -> Tensor:
+    """`apply` for a caller outside: sort operands from options, check their names, and copy what could be written to."""
+    operands, options = row.bind(args, options)
+    return apply(row, operands, {k: _plain_option(v) for k, v in options.items()} if options else options)
 
 
 def _plain(x: Any, what: str | None = None) -> Any:
@@ -740,29 +762,22 @@ def _plain_nest(x: Any) -> Any:
     return type(x)(map(_plain_nest, x)) if type(x) in (tuple, list) else x
 
 
-def _plain_option(x: Any, live: bool) -> Any:
-    """An option as plain numbers; one that a graph saves gets its own copy."""
+def _plain_option(x: Any) -> Any:
+    """An option as plain numbers of its own."""
     if isinstance(x, Tensor):
-        x = x._data
-    if live and type(x) is _ndarray:
+        return x._data.copy()
+    if type(x) is _ndarray:
         return x.copy()
-    return type(x)(_plain_option(v, live) for v in x) if type(x) in (tuple, list) else x
+    return type(x)(map(_plain_option, x)) if type(x) in (tuple, list) else x
 
 
 def _index(index: Any) -> Any:
-    """An index in a form that says the same when it is read again: lists as arrays, tensors as their numbers."""
+    """An index in a form that says the same when it is read again: lists as arrays, tensors as their numbers, arrays copied."""
     if isinstance(index, tuple):
         return tuple(map(_index, index))
-    if isinstance(index, Tensor):
-        index = index._data
     if isinstance(index, list):
-        index = _asarray(index if index else np.empty(0, int))
-    return index
-
-
-def _given(axis: Any, keepdims: bool) -> dict[str, Any]:
-    options = {} if axis is None else {"axis": axis}
-    return {**options, "keepdims": True} if keepdims else options
+        return np.array(index if index else np.empty(0, int))
+    return _plain_option(index)
 
 
 def _kind_of(array: Array) -> str:
@@ -770,9 +785,16 @@ def _kind_of(array: Array) -> str:
     return kinds.get(array.dtype.kind, "something else")
 
 
-def _bare(signature: inspect.Signature) -> str:
-    parameters = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
-    return str(signature.replace(parameters=parameters))
+def _check_call(name: str, rule: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+    """Refuse arguments that the function built from rows does not take, saying what it takes."""
+    from inspect import Parameter, Signature, signature
+
+    takes = signature(rule)
+    try:
+        takes.bind(*args, **kwargs)
+    except TypeError as error:
+        bare = [p.replace(annotation=Parameter.empty) for p in takes.parameters.values()]
+        raise TypeError(f"{name} on a Tensor: {error}. It takes {Signature(bare)}") from None
 
 
 def _unknown(name: str) -> str:

@@ -65,7 +65,7 @@ def to_dot(scene: Scene, rankdir: str = "LR") -> str:
         g.attr("graph", layout="neato", splines="line")
         g.attr("edge", dir="none")
     else:
-        spread = {"LR": ("0.25", "0.35"), "TB": ("0.35", "0.3")}[rankdir]
+        spread = {"LR": ("0.25", "0.2"), "TB": ("0.35", "0.3")}[rankdir]
         g.attr("graph", rankdir=rankdir, nodesep=spread[0], ranksep=spread[1])
         g.attr("edge", dir="back", arrowsize="0.7")
     g.attr("node", shape="box", fixedsize="true", fontsize="10")
@@ -73,17 +73,35 @@ def to_dot(scene: Scene, rankdir: str = "LR") -> str:
     for n in scene.nodes:
         more = {}
         if n.at is not None:
-            more = {"pos": f"{n.at[0]:.1f},{-n.at[1]:.1f}!", "shape": "circle", "tooltip": graphviz.escape(n.title)}
+            more = {
+                "pos": f"{n.at[0]:.1f},{-n.at[1]:.1f}!",
+                "shape": "circle",
+                "tooltip": graphviz.escape(n.title),
+            }
         label = graphviz.escape("\n".join(map(_plain, n.lines))) if n.at is None else ""
-        g.node(n.key, label.replace("\n", r"\n"), width=f"{n.width * inch:.4f}", height=f"{n.height * inch:.4f}", **more)
+        g.node(
+            n.key,
+            label.replace("\n", r"\n"),
+            width=f"{n.width * inch:.4f}",
+            height=f"{n.height * inch:.4f}",
+            **more,
+        )
+    kinds = {n.key: n.kind for n in scene.nodes}
     lines = {"minus": "dashed", "zero": "dotted", "none": "dotted"}
     for i, e in enumerate(scene.edges):
         more = {"label": _table(e)} if e.label and not scene.pinned else {}
         if e.flow.sign == "none":
             more["arrowtail"] = "none"
         elif not scene.pinned:
-            more["weight"] = "8"
-        g.edge(e.tail, e.head, id=f"e{i}", color=style.LIGHT[e.flow.sign], style=lines.get(e.flow.sign, "solid"), **more)
+            more["weight"] = {"leaf": "2", "again": "1"}.get(kinds[e.tail], "20")  # results stand in line
+        g.edge(
+            e.tail,
+            e.head,
+            id=f"e{i}",
+            color=style.LIGHT[e.flow.sign],
+            style=lines.get(e.flow.sign, "solid"),
+            **more,
+        )
     return str(g.source)
 
 
@@ -149,11 +167,21 @@ def _columns(scene: Scene) -> Placed:
         curves.append(Curve([a, b], None, label))
     width = max(x + nodes[k].width / 2 for k, (x, _) in centres.items())
     height = max(y + nodes[k].height / 2 for k, (_, y) in centres.items())
-    return Placed(to_dot(scene), width + (130 if any(n.beside for n in scene.nodes) else 50), height + 24, centres, curves)
+    return Placed(
+        to_dot(scene),
+        width + (130 if any(n.beside for n in scene.nodes) else 50),
+        height + 24,
+        centres,
+        curves,
+    )
 
 
 def _free(
-    a: Point, b: Point, size: Point, taken: list[tuple[float, float, float, float]], lines: list[tuple[Point, Point]]
+    a: Point,
+    b: Point,
+    size: Point,
+    taken: list[tuple[float, float, float, float]],
+    lines: list[tuple[Point, Point]],
 ) -> Point:
     """Of some points along a straight edge, the one where a label lies freest of labels, units and other lines."""
     best, least = a, math.inf
@@ -234,5 +262,3 @@ def _hushed() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import unicodedata
+from collections import Counter
 from itertools import groupby
 from typing import Any
 
@@ -24,47 +25,131 @@ from fluxgrad.picture.scene import (
     fluxion_title,
     norm,
     number,
+    plain,
+    scalar,
     shape,
     shown,
     single,
     value_title,
 )
+from fluxgrad.rules.kinds import Fused, Row
+from fluxgrad.sweep import Flows, Step
+from fluxgrad.tensor import Array, Tensor
+
+NOTES: list[Line] = [
+    plain("Values run forwards; fluxions flow back along the arrows and add up where they meet."),
+    (Run("dot", "L"), Run("sub", "x"), Run("plain", " is the fluxion of L by x, ∂L/∂x, the .grad of x.")),
+]
 
 
-def names(flows: Any) -> dict[Any, str]:
-    """A name for every tensor: its own, L for the root, else x1, x2, … for leaves and v1, v2, … for results."""
-    given = {t: clean(t.name) for t in flows.tensors if t.name}
+def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None) -> Scene:
+    """The last operations of a record, as a scene; `paths` are names that go before the tensors' own."""
+    steps = flows.steps[: style.OPERATIONS]
+    earlier = flows.steps[style.OPERATIONS :]
+    compact = len(steps) > style.COMPACT
+    names = names_of(flows, paths or {})
+    key = {t: f"n{i}" for i, t in enumerate(flows.tensors)}
+    forms: dict[Tensor, str] = {}
+    parts: dict[Tensor, list[Array]] = {}  # what each tensor is sent
+    nodes: list[Node] = []
+    edges: list[Edge] = []
+    small: list[Node] = []  # constants, and leaves that are drawn again
+    unnamed = 0
+    uses = Counter(p for s in steps for p in s.parents if p is not None and p.row is None)
+    shared = {p for p, n in uses.items() if n > style.USES} if compact else set()
+
+    for s in reversed(steps):  # forwards: so constant arrays are numbered as the values were computed
+        y = key[s.output]
+        operands = []
+        for given, parent, x in zip(s.output.operands, s.parents, s.inputs, strict=True):
+            own = names[parent] if parent in key else clean(getattr(given, "name", None) or "")
+            if not own and not single(x):
+                unnamed += 1
+                own = f"c{unnamed}"
+            operands.append(own or shown(scalar(x)))
+        form = forms[s.output] = expression(s.row, operands)
+        for i, (parent, x, sent) in enumerate(zip(s.parents, s.inputs, s.contributions, strict=True)):
+            if parent in key:
+                label, words = _contribution(s, i, compact)
+                tail = key[parent]
+                if parent in shared:
+                    tail = f"{y}_{i}"
+                    title = f"{value_title(operands[i], x)}, {fluxion_title(operands[i], flows[parent])}; drawn again"
+                    small.append(_small(tail, "again", (Run("name", operands[i]),), title))
+                edges.append(Edge(tail, y, f"{operands[i]} → {form}: {words}", flow(sent), label))
+                parts.setdefault(parent, []).extend([] if sent is None else [sent])
+            else:
+                small.append(_constant(f"{y}_{i}", operands[i], x))
+                edges.append(Edge(f"{y}_{i}", y, f"{operands[i]} → {form}: a constant, no fluxion", flow(None), ()))
+
+    used = set(forms) | set(parts) | {flows.root}
+    partial = {p for s in earlier for p in s.parents if p in used}  # they are sent more than is drawn
+    made = {s.output for s in earlier}
+    drawn = [t for t in flows.tensors if t in used]
+    for t in drawn:
+        sent = [] if t in partial or compact else parts.get(t, [])
+        nodes.append(_node(key[t], t, flows, names[t], forms.get(t), sent, compact, cut=t in made))
+
+    root = names[flows.root]
+    story = [_told(s, names, forms[s.output]) for s in steps[:20]]
+    story += [_effect(names[t], flows[t]) for t in drawn if t.row is None][:12]
+    extra: list[Line] = []
+    if root != "L":
+        extra.append((Run("plain", "Here L is "), Run("name", root), Run("plain", ".")))
+    if shared:
+        extra.append(plain("A name without a card is a leaf drawn again: its card has the sum."))
+    heading: Line = ()
+    if earlier:
+        story.append(f"{len(earlier):,} earlier operations are left out.")
+        heading = (
+            Run("strong", f"The last {len(steps)} of {len(flows.steps):,} operations"),
+            Run("plain", f"; {len(earlier):,} earlier ones are left out."),
+        )
+    return Scene(
+        view="op",
+        title=f"Wiggle-flow of {root}: {value_title(root, flows.value(flows.root))}",
+        story=" ".join(story),
+        nodes=(*nodes, *small),
+        edges=tuple(edges),
+        notes=(*NOTES, *extra),
+        heading=heading,
+    )
+
+
+# Words
+
+
+def names_of(flows: Flows, paths: dict[Tensor, str]) -> dict[Tensor, str]:
+    """A name for every tensor: the given one, L for the root, else x1, x2, … for leaves, v1, v2, … for results."""
+    given = {t: clean(paths.get(t) or t.name or "") for t in flows.tensors}
     taken = {*given.values(), "L"}
     counts = {"x": 0, "v": 0}
-    out = {}
+    names = {}
     for t in flows.tensors:
-        name = given.get(t) or ("L" if t is flows.root else "")
+        name = given[t] or ("L" if t is flows.root else "")
         while not name:
-            letter = "v" if t.row is not None else "x"
+            letter = "x" if t.row is None else "v"
             counts[letter] += 1
             name = f"{letter}{counts[letter]}"
             name = "" if name in taken else name
-        out[t] = name
-    return out
+        names[t] = name
+    return names
 
 
-def expression(row: Any, operands: list[str]) -> str:
+def expression(row: Row, operands: list[str]) -> str:
     """A row's form with the operands' own names in it: "x·w" of v1 and b is v1·b.
 
     Which letters stand for the operands is read from the row's own functions; where the form does not show
     them all, it comes out as name(operands).
     """
     operands = [f"({o})" if o.startswith("−") else o for o in operands]
-    skip = {"elementwise": 1, "linear": 1, "fused": 2}.get(row.kind, 1)  # (y, …), (L̇_y, …), (L̇_y, y, …)
-    words = ["".join(g) for _, g in groupby(row.form, key=_in_word)]
+    first = 2 if isinstance(row, Fused) else 1  # (L̇_y, y, *inputs); (y, *inputs), (L̇_y, *inputs)
+    words = ["".join(group) for _, group in groupby(row.form, key=_in_word)]
     for f in row.fluxions:
-        try:
-            letters = list(inspect.signature(f).parameters)[skip : skip + len(operands)]
-        except (TypeError, ValueError):
-            continue
+        letters = list(inspect.signature(f).parameters)[first : first + len(operands)]
         if len(letters) == len(operands) and set(letters) <= set(words):
             mine = dict(zip(letters, operands, strict=True))
-            return clean("".join(mine.get(w, w) for w in words))
+            return clean("".join(mine.get(word, word) for word in words))
     return clean(f"{row.name}({', '.join(operands)})")
 
 
@@ -72,160 +157,95 @@ def _in_word(c: str) -> bool:
     return c == "_" or unicodedata.category(c) in ("Ll", "Lu")
 
 
-def op_scene(flows: Any) -> Scene:
-    """The last operations of a record, as a scene."""
-    steps = flows.steps[: style.OPERATIONS]
-    left_out = len(flows.steps) - len(steps)
-    compact = len(steps) > style.COMPACT
-    named = names(flows)
-    key = {t: f"n{i}" for i, t in enumerate(flows.tensors)}
-    made_here = {s.output: s for s in steps}
-
-    nodes: list[Node] = []
-    edges: list[Edge] = []
-    parts: dict[Any, list[float]] = {}  # the contributions of a number that has only numbers coming in
-    partial: set[Any] = set()
-    told: list[str] = []
-    used: dict[Any, None] = dict.fromkeys([flows.root])
-    forms: dict[Any, str] = {}
-    constants = 0
-
-    for s in reversed(steps):  # forwards, so that the picture reads and numbers its constants as it was computed
-        labels = []
-        for parent, given, x in zip(s.parents, s.output.operands, s.inputs, strict=True):
-            if parent in key:
-                labels.append(named[parent])
-                used[parent] = None
-            elif single(x):
-                labels.append(shown(float(np.ravel(x)[0])))
-            else:
-                constants += 1
-                own = clean(getattr(given, "name", None) or "")
-                labels.append(own or f"c{constants}")
-        form = forms[s.output] = expression(s.row, labels)
-        used[s.output] = None
-        y = key[s.output]
-        for i, (parent, x, sent) in enumerate(zip(s.parents, s.inputs, s.contributions, strict=True)):
-            if parent in key:
-                line, words = _contribution(s, i, compact)
-                title = f"{named[parent]} → {form}: {words}"
-                edges.append(Edge(key[parent], y, title, flow(sent), line))
-                if sent is not None:
-                    parts.setdefault(parent, []).append(float(np.ravel(sent)[0]) if single(sent) else np.nan)
-            else:
-                c = f"{y}_{i}"
-                nodes.append(_constant(c, labels[i], x))
-                edges.append(Edge(c, y, f"{labels[i]} → {form}: a constant, no fluxion", flow(None), ()))
-
-    for s in flows.steps[len(steps) :]:
-        partial.update(p for p in s.parents if p in used)
-    for t in used:
-        nodes.append(_node(t, flows, named[t], key[t], forms.get(t), None if t in partial else parts.get(t), compact,
-                           cut=t.row is not None and t not in made_here))  # fmt: skip
-    for s in steps[:20]:
-        told.append(_told(s, named, key, forms[s.output], flows))
-    leaves = [t for t in used if t.row is None and t in key]
-    for t in leaves[:12]:
-        told.append(_effect(named[t], flows[t]))
-
-    root = named[flows.root]
-    order = {k: i for i, k in enumerate(key.values())}
-    nodes.sort(key=lambda n: (order[n.key.partition("_")[0]], n.key))
-    notes: list[Line] = [
-        (Run("plain", "Values run forwards; fluxions flow back along the arrows and add up where they meet."),),
-        (Run("dot", "L"), Run("sub", "x"), Run("plain", " is the fluxion of L by x, ∂L/∂x, the .grad of x."),),
+def _told(step: Step, names: dict[Tensor, str], form: str) -> str:
+    """One step of the sweep as a sentence."""
+    sent = [
+        f"{number(scalar(c)) if single(c) else 'norm ' + number(norm(c))} to {names[p]}"
+        for p, c in zip(step.parents, step.contributions, strict=True)
+        if p is not None and c is not None
     ]
-    if root != "L":
-        notes.append((Run("plain", "Here L is "), Run("name", root), Run("plain", ".")))
-    heading: Line = ()
-    if left_out:
-        heading = (Run("strong", f"The last {len(steps)} of {len(flows.steps):,} operations"),
-                   Run("plain", f"; {left_out:,} earlier ones are left out."))  # fmt: skip
-        told.append(f"{left_out:,} earlier operations are left out.")
-    return Scene(
-        view="op",
-        title=f"Wiggle-flow of {root}: {value_title(root, flows.value(flows.root))}",
-        story=" ".join(told),
-        nodes=tuple(nodes),
-        edges=tuple(edges),
-        notes=tuple(notes),
-        heading=heading,
-    )
+    name = names[step.output]
+    does = f"sends {' and '.join(sent)}" if sent else "sends nothing on"
+    return f"{name} = {form} has {fluxion_title(name, step.fluxion)} and {does}."
 
 
-def _node(
-    t: Any, flows: Any, name: str, key: str, form: str | None, parts: list[float] | None, compact: bool, cut: bool
-) -> Node:
-    value, fluxion = flows.value(t), flows[t]
-    title = f"{value_title(name, value)}, {fluxion_title(name, fluxion)}"
-    if form is not None:
-        title += f"; {t.row.name}: {form}"
-    elif cut:
-        title += f"; {t.row.name}, made by operations that are left out"
-    amount = shown(float(np.ravel(value)[0])) if single(value) else shown(norm(value))
-    head: Line = (Run("name", name),)
-    if form is not None:
-        head += (Run("plain", " = "), Run("name", form))
-    if single(value):
-        amounts: Line = (Run("plain", f"= {amount}"),)
-    else:
-        amounts = (Run("plain", "‖"), Run("name", name if len(name) <= 8 else "·"), Run("plain", f"‖ = {amount}"))
-    if np.ndim(value):
-        amounts += (Run("quiet", f"\u2002{shape(value)}"),)
-    if cut:
-        amounts += (Run("quiet", "\u2002…"),)
-    lines = [head + (Run("plain", " "),) + amounts] if single(value) and (compact or form is None) else [head, amounts]
-    short = parts if parts and len(parts) <= 3 and not np.isnan(parts).any() and not compact else None
-    lines.append(fluxion_line(name, fluxion, short))
-    kind = "root" if t is flows.root else "cut" if cut else "leaf" if form is None else "op"
-    w, h = card(tuple(lines))
-    return Node(key, title, kind, tuple(lines), flow(fluxion), w, h)
+def _effect(name: str, fluxion: Array) -> str:
+    """What a leaf's fluxion says, as a sentence."""
+    says = {
+        "plus": f": L rises if {name} rises",
+        "minus": f": L falls if {name} rises",
+        "zero": f": L does not answer {name}",
+    }
+    sign = flow(fluxion).sign
+    return fluxion_title(name, fluxion) + (says.get(sign, "") if single(fluxion) or sign == "zero" else "") + "."
 
 
-def _constant(key: str, name: str, x: Any) -> Node:
-    if single(x):
-        line: Line = (Run("quiet", name),)
-        title = f"{name}, a constant: no fluxion"
-    else:
-        line = (Run("quiet", f"{name}\u2002{shape(x)}"),)
-        title = f"{value_title(name, x)}, a constant: no fluxion"
-    w, _ = card((line,))
-    return Node(key, title, "constant", (line,), Flow("none", 0.0), w - style.PAD_X, style.LINE + 2)
-
-
-def _contribution(step: Any, i: int, compact: bool) -> tuple[tuple[Line, ...], str]:
-    """What an edge shows, and its words: the contribution, and for numbers upstream × local."""
+def _contribution(step: Step, i: int, compact: bool) -> tuple[tuple[Line, ...], str]:
+    """What an edge shows, and its words: the contribution, and of numbers upstream × local."""
     sent, local = step.contributions[i], step.locals[i]
     if sent is None:
         return (), "contributes nothing"
     if not single(sent):
         size = norm(sent)
-        rising, falling = int(np.sum(sent > 0)), int(np.sum(sent < 0))
-        return (
-            ((Run("plain", f"‖·‖ {shown(size)}"),),),
-            f"contributes ‖·‖ = {number(size, 6)} ({rising:,} entries +, {falling:,} −)",
-        )
-    c = float(np.ravel(sent)[0])
-    lines: list[Line] = [(Run("plain", shown(c, plus=True)),)]
-    if local is not None and single(local) and single(step.fluxion) and not compact:
-        up, by = float(np.ravel(step.fluxion)[0]), float(np.ravel(local)[0])
-        lines.append((Run("quiet", f"{shown(up)} × {shown(by)}"),))
-    return tuple(lines), f"contributes {number(c, 6)}"
+        signs = f"{int(np.sum(sent > 0)):,} entries +, {int(np.sum(sent < 0)):,} −"
+        return (plain(f"‖·‖ {shown(size)}"),), f"contributes ‖·‖ = {number(size, 6)} ({signs})"
+    lines = [plain(shown(scalar(sent), plus=True))]
+    if local is not None and single(local) and not compact:
+        lines.append((Run("quiet", f"{shown(scalar(step.fluxion))} × {shown(scalar(local))}"),))
+    return tuple(lines), f"contributes {number(scalar(sent), 6)}"
 
 
-def _told(step: Any, named: Any, key: Any, form: str, flows: Any) -> str:
-    """One step of the sweep as a sentence."""
-    sent = [
-        f"{number(float(np.ravel(c)[0])) if single(c) else 'norm ' + number(norm(c))} to {named[p]}"
-        for p, c in zip(step.parents, step.contributions, strict=True)
-        if p in key and c is not None
-    ]
-    gives = f"sends {' and '.join(sent)}" if sent else "sends nothing on"
-    return f"{named[step.output]} = {form} has {fluxion_title(named[step.output], step.fluxion)} and {gives}."
+# Cards
 
 
-def _effect(name: str, fluxion: Any) -> str:
-    sign = flow(fluxion).sign
-    then = {"plus": f": L rises if {name} rises", "minus": f": L falls if {name} rises"}
-    zero = f": L does not answer {name}" if sign == "zero" else ""
-    return f"{fluxion_title(name, fluxion)}{then.get(sign, zero) if single(fluxion) else zero}."
+def _node(
+    key: str,
+    t: Tensor,
+    flows: Flows,
+    name: str,
+    form: str | None,
+    sent: list[Array],
+    compact: bool,
+    cut: bool,
+) -> Node:
+    """A tensor's card: how it was made, its value, its fluxion and, of numbers, the sum that this is."""
+    value, fluxion = flows.value(t), flows[t]
+    title = f"{value_title(name, value)}, {fluxion_title(name, fluxion)}"
+    head: Line = (Run("name", name),)
+    if form is not None and t.row is not None:
+        title += f"; {t.row.name}: {form}"
+        head += (Run("plain", " = "), Run("name", form))
+    if cut:
+        title += "; made by operations that are left out"
+    if single(value):
+        amount: Line = plain(f"= {shown(scalar(value))}")
+    else:
+        inside = Run("name", name if len(name) <= style.SUBSCRIPT else "·")
+        amount = (Run("plain", "‖"), inside, Run("plain", f"‖ = {shown(norm(value))}"))
+    after = shape(value) + (" …" if cut else "")
+    amount += (Run("quiet", f"\u2002{after.strip()}"),) if after else ()
+    one_line = single(value) and (compact or form is None)
+    numbers = [scalar(c) for c in sent] if len(sent) <= 3 and all(map(single, sent)) else []
+    lines = (
+        *((head + plain(" ") + amount,) if one_line else (head, amount)),
+        fluxion_line(name, fluxion, numbers),
+    )
+    kind = "root" if t is flows.root else "cut" if cut else "leaf" if form is None else "op"
+    width, height = card(lines)
+    return Node(key, title, kind, lines, flow(fluxion), width, height)
+
+
+def _constant(key: str, name: str, x: Any) -> Node:
+    if not single(x):
+        text, title = f"{name}\u2002{shape(x)}", value_title(name, x)
+    elif name == shown(scalar(x)):
+        text = title = name
+    else:
+        text, title = f"{name} = {shown(scalar(x))}", value_title(name, x)
+    return _small(key, "constant", (Run("quiet", text),), f"{title}, a constant: no fluxion")
+
+
+def _small(key: str, kind: str, line: Line, title: str) -> Node:
+    """A node of one line without a frame."""
+    width, _ = card((line,))
+    return Node(key, title, kind, (line,), Flow("none", 0.0), width - style.PAD_X, style.LINE + 2)

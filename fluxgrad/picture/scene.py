@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -27,6 +28,10 @@ class Run(NamedTuple):
 Line = tuple[Run, ...]
 
 
+def plain(text: str) -> Line:
+    return (Run("plain", text),)
+
+
 class Flow(NamedTuple):
     """How much fluxion, and which way: |L̇| for a number, the norm for an array."""
 
@@ -38,7 +43,7 @@ class Flow(NamedTuple):
 class Node:
     key: str
     title: str
-    kind: str  # "leaf", "op", "root", "constant", "cut", "unit", "dead"
+    kind: str  # "leaf", "op", "root", "constant", "again", "cut", "unit", "dead"
     lines: tuple[Line, ...]
     flow: Flow
     width: float
@@ -84,7 +89,7 @@ def flow(array: Any) -> Flow:
     a = np.asarray(array, dtype=np.float64)
     size = norm(a)
     if not math.isfinite(size):
-        return Flow("wild", size)
+        return Flow("wild", math.inf)
     if size == 0:
         return Flow("zero", 0.0)
     if a.min() >= 0:
@@ -129,32 +134,37 @@ def single(a: Any) -> bool:
     return np.size(a) == 1
 
 
+def scalar(a: Any) -> float:
+    return float(np.ravel(a)[0])
+
+
 def shape(a: Any) -> str:
-    return "×".join(map(str, np.shape(a))) if np.ndim(a) != 1 else f"{len(a)}"
+    """32×64; of a vector (64,), of a number nothing."""
+    return str(np.shape(a)) if np.ndim(a) == 1 else "×".join(map(str, np.shape(a)))
 
 
 def value_title(name: str, a: Any) -> str:
     """`x = 3`, or of an array its shape and norm."""
     if single(a):
-        tail = "" if np.ndim(a) == 0 else f" ({shape(a)} array)"
-        return f"{name} = {number(np.ravel(a)[0], 6)}{tail}"
+        tail = "" if np.ndim(a) == 0 else f" (array {shape(a)})"
+        return f"{name} = {number(scalar(a), 6)}{tail}"
     return f"{name} = array {shape(a)}, ‖{name}‖ = {number(norm(a), 6)}"
 
 
 def fluxion_title(name: str, a: Any) -> str:
     """`L̇_x = 6`, or of an array its norm."""
     if single(a):
-        return f"L̇_{name} = {number(np.ravel(a)[0], 6)}"
+        return f"L̇_{name} = {number(scalar(a), 6)}"
     return f"‖L̇_{name}‖ = {number(norm(a), 6)}"
 
 
-def fluxion_line(name: str, a: Any, parts: list[float] | None = None) -> Line:
+def fluxion_line(name: str, a: Any, parts: Sequence[float] = ()) -> Line:
     """L̇_x = 6 in runs, with the contributions that add up to it where there are several."""
-    sub = (Run("sub", name),) if len(name) <= 8 else ()
+    sub = (Run("sub", name),) if len(name) <= style.SUBSCRIPT else ()
     if not single(a):
         return (Run("plain", "‖"), Run("dot", "L"), *sub, Run("plain", f"‖ = {shown(norm(a))}"))
-    total = shown(float(np.ravel(a)[0]))
-    if parts and len(parts) > 1:
+    total = shown(scalar(a))
+    if len(parts) > 1:
         terms = " + ".join(map(shown, parts)).replace("+ −", "− ")
         total = f"{terms} = {total}"
     return (Run("dot", "L"), *sub, Run("plain", f" = {total}"))

@@ -43,6 +43,7 @@ SIZE, SMALL = 13, 11
 LINE = 18
 PAD_X, PAD_Y = 10, 6
 NAME_LENGTH = 40
+SUBSCRIPT = 8  # a longer name stands in no subscript
 
 WIDTHS = {"op": (1.0, 5.0), "neuron": (0.8, 5.0), "dense": (0.4, 3.2)}
 """Thinnest and thickest edge: the 5th and the 95th percentile of the picture's own |L̇|."""
@@ -58,10 +59,16 @@ WIDE = 1000
 
 OPERATIONS = 60
 COMPACT = 24
+USES = 3
+"""In a compact picture, a leaf that is used more often is drawn again at each use: long lines would cover it all."""
+
 WEIGHTS = 250
 UNITS = 100
 LABELLED = 40
 LAYERS = 12
+
+ROOMY, ROOMY_RADIUS = 84, 27.0
+"""Where a unit has so many pixels to itself it is so large: its name and value stand inside, its L̇ below."""
 
 _NARROW = {" ": 0.28, "i": 0.23, "j": 0.23, "l": 0.23, "t": 0.29, "f": 0.29, "r": 0.34, "I": 0.28}
 _NARROW |= dict.fromkeys(".,:;|'!·", 0.28) | dict.fromkeys("()[]{}-/", 0.34) | dict.fromkeys("mMW@%", 0.9)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fluxgrad.picture import style
 from fluxgrad.picture.layout import Curve, Placed, Point, crossing, label_size
-from fluxgrad.picture.scene import Edge, Flow, Line, Node, Run, Scene, run_width, shown, text_width
+from fluxgrad.picture.scene import Edge, Flow, Line, Node, Scene, plain, run_width, shown, text_width
 
 MARGIN = 16
 _TEXT = {"plus": "plus text", "minus": "minus text"}
@@ -55,17 +55,21 @@ def render(scene: Scene, placed: Placed) -> str:
     if scene.heading:
         body.append(_line(scene.heading, MARGIN, MARGIN + 10))
     body.append(f'<g transform="translate({_n(left)} {_n(top)})">')
-    body.append('<g fill="none" text-anchor="middle">')
+    body.append(f'<g fill="none" text-anchor="middle" font-size="{style.SMALL}">')
     edges = list(zip(scene.edges, placed.curves, strict=True))
     if scene.pinned:  # lines cross: the strong ones on top, whatever their sign
         edges.sort(key=lambda pair: (scale.share(pair[0].flow) if pair[0].flow.size else -1, pair[0].flow.size))
     body.extend(_edge(e, c, scale) for e, c in edges)
     body.append("</g>")
-    body.extend(_node(n, placed.centres[n.key], scale) for n in scene.nodes)
-    for x, y, line in scene.texts:
-        body.append(_line(line, x - text_width(line, style.SMALL) / 2, y, style.SMALL))
+    body.extend(_card(n, placed.centres[n.key]) for n in scene.nodes if not scene.pinned)
+    if scene.pinned:
+        body.append(f'<g font-size="{style.SMALL}">')
+        body.extend(_unit(n, placed.centres[n.key], scale) for n in scene.nodes)
+        body.extend(_small(line, x - text_width(line, style.SMALL) / 2, y) for x, y, line in scene.texts)
+        body.append("</g>")
     body.append("</g>")
-    body.append(f'<g transform="translate({MARGIN} {_n(top + placed.height + MARGIN)})">{"".join(legend)}</g>')
+    below = f'<g transform="translate({MARGIN} {_n(top + placed.height + MARGIN)})" font-size="{style.SMALL}">'
+    body.append(f"{below}{''.join(legend)}</g>")
 
     inside = "\n".join(body)
     mark = "fg-" + hashlib.sha256((scene.title + scene.story + inside).encode()).hexdigest()[:8]
@@ -75,7 +79,7 @@ def render(scene: Scene, placed: Placed) -> str:
         f'width="{math.ceil(width)}" height="{math.ceil(height)}" viewBox="0 0 {size}" '
         f'font-family="{style.FONT}" font-size="{style.SIZE}" fill="{style.LIGHT["ink"]}">'
         f'<title id="{mark}-t">{_escape(scene.title)}</title><desc id="{mark}-d">{_escape(scene.story)}</desc>'
-        f"<style>{_css('#' + mark, _signs(scene))}</style>"
+        f"<style>{_css('#' + mark, scene)}</style>"
         f'<rect class="paper" width="100%" height="100%" fill="{style.LIGHT["paper"]}"/>\n'
         f"{inside}\n</svg>\n"
     )
@@ -101,8 +105,12 @@ _ENTITIES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord('"'): "&
 # Text, with the dot of L̇ drawn: few fonts can set it
 
 
-def _line(line: Line, x: float, y: float, size: float = style.SIZE, colour: str = "", more: str = "") -> str:
-    parts, dots = [], []
+def _line(
+    line: Line, x: float, y: float, size: float = style.SIZE, colour: str = "", around: float = style.SIZE
+) -> str:
+    """One line of text; `around` is the size that it would inherit."""
+    parts: list[str] = []
+    dots: list[str] = []
     lowered = False
     at = x
     for run in line:
@@ -114,7 +122,7 @@ def _line(line: Line, x: float, y: float, size: float = style.SIZE, colour: str 
             attributes += f' dy="3" class="fi" font-size="{size - 3}"'
         elif run.style == "dot":
             attributes += ' class="fi"' + (f' x="{_n(at)}"' if parts else "")
-            dots.append(f'<circle cx="{_n(at + 0.36 * size)}" cy="{_n(y - 0.9 * size)}" r="{0.09 * size:.1f}"{colour}/>')
+            dots.append(f'<circle cx="{_n(at + 0.36 * size)}" cy="{_n(y - 0.9 * size)}" r="{0.09 * size:.1f}"/>')
         elif run.style == "name":
             attributes += ' class="fi"'
         elif run.style == "quiet":
@@ -124,8 +132,14 @@ def _line(line: Line, x: float, y: float, size: float = style.SIZE, colour: str 
         text = _escape(run.text)
         parts.append(f"<tspan{attributes}>{text}</tspan>" if attributes else text)
         at += run_width(run, size)
-    font = f' font-size="{size}"' if size != style.SIZE else ""
-    return f'<text x="{_n(x)}" y="{_n(y)}"{font}{colour}{more}>{"".join(parts)}</text>{"".join(dots)}'
+    font = f' font-size="{size}"' if size != around else ""
+    text = f'<text x="{_n(x)}" y="{_n(y)}"{font}>{"".join(parts)}</text>{"".join(dots)}'
+    return f"<g{colour}>{text}</g>" if colour else text
+
+
+def _small(line: Line, x: float, y: float, colour: str = "") -> str:
+    """A line among others of the small size."""
+    return _line(line, x, y, style.SMALL, colour, around=style.SMALL)
 
 
 # Edges
@@ -146,14 +160,13 @@ def _edge(e: Edge, c: Curve, scale: Scale) -> str:
     if e.label and c.label is not None:
         x, y = c.label
         y += (4 if len(c.points) == 2 else 2) - 7 * (len(e.label) - 1)
-        hidden = "" if e.shown else ' opacity="0"'
         for i, words in enumerate(e.label):
-            fill = style.LIGHT["quiet" if i else _TEXT.get(sign, sign)]
-            second = ' class="fq"' if i else ""
-            texts += (
-                f'<text x="{_n(x)}" y="{_n(y + 13 * i)}" font-size="{style.SMALL - i}" fill="{fill}"{second}{hidden}>'
-                f'{_escape("".join(r.text for r in words))}</text>'
-            )
+            look = f'fill="{style.LIGHT[_TEXT.get(sign, sign)]}"'
+            if i:
+                look = f'fill="{style.LIGHT["quiet"]}" class="fq" font-size="{style.SMALL - 1}"'
+            if not e.shown:
+                look = 'opacity="0"'
+            texts += f'<text x="{x:.0f}" y="{y + 13 * i:.0f}" {look}>{_escape("".join(r.text for r in words))}</text>'
     return f'<g class="edge {sign}"><title>{_escape(e.title)}</title>{line}{texts}</g>'
 
 
@@ -162,19 +175,30 @@ def _gap(e: Edge, c: Curve) -> tuple[float, float]:
     if len(c.points) != 2 or c.label is None or not e.shown:
         return 0.0, 0.0
     w, h = label_size(e)
-    return crossing(*c.points, c.label, (w - 2, h - 2))
+    return crossing(c.points[0], c.points[1], c.label, (w - 2, h - 2))
 
 
 def _path(points: list[Point], gap: tuple[float, float]) -> str:
-    flat = [f"{_n(x)},{_n(y)}" for x, y in points]
     if len(points) != 2:
-        return f"M{flat[0]}C{' '.join(flat[1:])}"
+        return _curve(points)
+    a, b = (f"{_n(x)},{_n(y)}" for x, y in points)
     low, high = gap
     if high <= low:
-        return f"M{flat[0]}L{flat[1]}"
+        return f"M{a}L{b}"
     (x0, y0), (x1, y1) = points
     cut = [f"{_n(x0 + t * (x1 - x0))},{_n(y0 + t * (y1 - y0))}" for t in gap]
-    return f"M{flat[0]}L{cut[0]}M{cut[1]}L{flat[1]}"
+    return f"M{a}L{cut[0]}M{cut[1]}L{b}"
+
+
+def _curve(points: list[Point]) -> str:
+    """Cubic pieces in whole pixels, each relative to where it starts: the shortest way to write a long one."""
+    whole = [(round(x), round(y)) for x, y in points]
+    x, y = whole[0]
+    steps = []
+    for k in range(1, len(whole), 3):
+        steps += [f"{px - x},{py - y}" for px, py in whole[k : k + 3]]
+        x, y = whole[k + 2]
+    return f"M{whole[0][0]},{whole[0][1]}c{' '.join(steps)}"
 
 
 def _arrow(tip: tuple[float, float], base: tuple[float, float], width: float, colour: str) -> str:
@@ -192,35 +216,34 @@ def _arrow(tip: tuple[float, float], base: tuple[float, float], width: float, co
 # Nodes
 
 
-def _node(n: Node, centre: tuple[float, float], scale: Scale) -> str:
-    body = _unit(n, centre, scale) if n.kind in ("unit", "dead") else _card(n, centre)
+def _node(n: Node, *body: str) -> str:
     kind = {"op": "", "dead": " unit dead"}.get(n.kind, f" {n.kind}")
-    return f'<g class="node{kind}"><title>{_escape(n.title)}</title>{body}</g>'
+    return f'<g class="node{kind}"><title>{_escape(n.title)}</title>{"".join(body)}</g>'
 
 
 def _card(n: Node, centre: tuple[float, float]) -> str:
-    x, y = centre[0] - n.width / 2, centre[1] - n.height / 2
-    if n.kind == "constant":
-        return _line(n.lines[0], x + style.PAD_X / 2, y + n.height / 2 + 4)
+    x, y = round(centre[0] - n.width / 2), round(centre[1] - n.height / 2)
+    if n.kind in ("constant", "again"):
+        return _node(n, _line(n.lines[0], x + style.PAD_X / 2, y + 14))
     frame = style.LIGHT["ink" if n.kind == "root" else "frame"]
-    edge = {"root": ' stroke-width="2"', "cut": ' stroke-dasharray="4 3"', "leaf": ' stroke-width="1.5"'}.get(n.kind, "")
+    look = {"root": ' stroke-width="2"', "cut": ' stroke-dasharray="4 3"', "leaf": ' stroke-width="1.5"'}
     fill = style.LIGHT["paper" if n.kind == "leaf" else "card"]
     body = [
         f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(n.width)}" height="{_n(n.height)}" '
-        f'rx="{style.LINE if n.kind == "leaf" else 6}" fill="{fill}" stroke="{frame}"{edge}/>'
+        f'rx="{style.LINE if n.kind == "leaf" else 6}" fill="{fill}" stroke="{frame}"{look.get(n.kind, "")}/>'
     ]
     for i, line in enumerate(n.lines):
         colour = ""
         if i == len(n.lines) - 1:
             colour = f' class="t-{n.flow.sign}" fill="{style.LIGHT[_TEXT.get(n.flow.sign, n.flow.sign)]}"'
-        body.append(_line(line, x + style.PAD_X, y + style.PAD_Y + style.LINE * (i + 0.73), colour=colour))
-    return "".join(body)
+        body.append(_line(line, x + style.PAD_X, y + style.PAD_Y + style.LINE * i + 13, colour=colour))
+    return _node(n, *body)
 
 
 def _unit(n: Node, centre: tuple[float, float], scale: Scale) -> str:
     x, y = centre
     r = n.width / 2
-    roomy = r > 20
+    roomy = r >= style.ROOMY_RADIUS
     sign = n.flow.sign
     width = _n(1 + scale(n.flow) / 2 if roomy else min(1.5, r / 3))
     dash = f' stroke-dasharray="{style.DASH[sign]}"' if sign in style.DASH and r > 5 else ""
@@ -233,50 +256,50 @@ def _unit(n: Node, centre: tuple[float, float], scale: Scale) -> str:
             f'<circle class="t-none" cx="{_n(x)}" cy="{_n(y)}" r="{_n(r - 1)}" fill="{style.LIGHT["none"]}" '
             f'fill-opacity="{n.fill:.1g}"/>'
         )
-    if n.kind == "dead":
-        d = r * 0.7
+    if n.kind == "dead":  # crossed out; a large unit, which holds text, has the cross on its rim
+        cx, cy, d = (x + r * 0.74, y - r * 0.74, 4.0) if roomy else (x, y, r * 0.7)
+        zero = style.LIGHT["zero"]
+        if roomy:
+            body.append(
+                f'<circle class="zero" cx="{_n(cx)}" cy="{_n(cy)}" r="8" fill="{style.LIGHT["card"]}" stroke="{zero}"/>'
+            )
         body.append(
-            f'<path class="zero" stroke="{style.LIGHT["zero"]}" stroke-width="1.5" '
-            f'd="M{_n(x - d)},{_n(y - d)}l{_n(2 * d)},{_n(2 * d)}m0,{_n(-2 * d)}l{_n(-2 * d)},{_n(2 * d)}"/>'
+            f'<path class="zero" stroke="{zero}" stroke-width="1.5" '
+            f'd="M{_n(cx - d)},{_n(cy - d)}l{_n(2 * d)},{_n(2 * d)}m0,{_n(-2 * d)}l{_n(-2 * d)},{_n(2 * d)}"/>'
         )
     value, fluxion, name = n.lines
     colour = f' class="t-{sign}" fill="{style.LIGHT[_TEXT.get(sign, sign)]}"'
     half = text_width(fluxion, style.SMALL) / 2
     if roomy:
-        body.append(_line(name, x - text_width(name, style.SMALL) / 2, y - 4, style.SMALL))
-        body.append(_line(value, x - text_width(value, style.SMALL) / 2, y + 10, style.SMALL))
-        body.append(_line(fluxion, x - half, y + r + 16, style.SMALL, colour))
+        body.append(_small(name, x - text_width(name, style.SMALL) / 2, y - 4))
+        body.append(_small(value, x - text_width(value, style.SMALL) / 2, y + 10))
+        body.append(_small(fluxion, x - half, y + r + 16, colour))
     elif n.beside:
-        body.append(_line(name, x + r + 8, y + 4, style.SMALL))
-        body.append(_line(fluxion, x + r + 14 + text_width(name, style.SMALL), y + 4, style.SMALL, colour))
+        body.append(_small(name, x + r + 8, y + 4))
+        body.append(_small(fluxion, x + r + 14 + text_width(name, style.SMALL), y + 4, colour))
     else:
         words = _escape(fluxion[-1].text.removeprefix(" = "))
-        body.append(f'<text x="{_n(x + r)}" y="{_n(y - r)}"{colour} opacity="0">{words}</text>')
-    return "".join(body)
+        body.append(f'<text x="{x + r:.0f}" y="{y - r:.0f}" opacity="0">{words}</text>')
+    return _node(n, *body)
 
 
 # The legend
 
 
-def _signs(scene: Scene) -> set[str]:
-    return {"plus", "minus", "mixed", *(e.flow.sign for e in scene.edges), *(n.flow.sign for n in scene.nodes)}
+ENTRIES = {
+    "plus": "+ means L rises if {what} rises",
+    "minus": "− means L falls if {what} rises",
+    "mixed": "an array with both signs",
+    "zero": "exactly zero",
+    "none": "a constant, no fluxion",
+    "wild": "NaN or inf",
+}
 
 
 def _legend(scene: Scene, scale: Scale, room: float) -> tuple[list[str], float, float]:
     """Its markup, its width and its height."""
-    present = {e.flow.sign for e in scene.edges} | {n.flow.sign for n in scene.nodes}
+    present = _signs(scene)
     what = "this weight" if scene.view == "neuron" else "this"
-    entries = [("plus", f"+ means L rises if {what} rises"), ("minus", f"− means L falls if {what} rises")]
-    entries += [
-        (sign, words)
-        for sign, words in (
-            ("mixed", "an array with both signs"),
-            ("zero", "exactly zero"),
-            ("none", "a constant, no fluxion"),
-            ("wild", "NaN or inf"),
-        )
-        if sign in present
-    ]
     parts: list[str] = []
     x, y, widest = 0.0, 12.0, 0.0
 
@@ -287,76 +310,74 @@ def _legend(scene: Scene, scale: Scale, room: float) -> tuple[list[str], float, 
         if x and x + needed > room:
             x, y = 0.0, y + style.LINE
         parts.append(swatch.format(x=_n(x), x2=_n(x + span), y=_n(y - 4)))
-        parts.append(_line(line, x + indent, y, style.SMALL))
+        parts.append(_small(line, x + indent, y))
         widest = max(widest, x + needed)
         x += needed + 22
 
-    for sign, words in entries:
+    for sign, words in ENTRIES.items():
+        if sign not in present | {"plus", "minus"}:
+            continue
         colour = style.LIGHT[sign]
         dash = f' stroke-dasharray="{style.DASH[sign]}"' if sign in style.DASH else ""
         thick = 5 if sign == "wild" else 3
         swatch = f'<path class="{sign}" stroke="{colour}" stroke-width="{thick}"{dash} d="M{{x}},{{y}}H{{x2}}"/>'
         if sign == "wild":
-            swatch += (
-                f'<path class="gap" stroke="{style.LIGHT["paper"]}" stroke-width="2" d="M{{x}},{{y}}H{{x2}}"/>'
-            )
-        put(swatch, (Run("plain", words),), 26)
+            swatch += f'<path class="gap" stroke="{style.LIGHT["paper"]}" stroke-width="2" d="M{{x}},{{y}}H{{x2}}"/>'
+        put(swatch, plain(words.format(what=what)), 26)
     x, y = 0.0, y + style.LINE
     if scale.any:
         for share in (0.0, 0.5, 1.0):
             size = 10 ** (scale.low + share * (scale.high - scale.low))
             w = scale.thin + share * (scale.thick - scale.thin)
-            swatch = f'<path class="mixed" stroke="{style.LIGHT["mixed"]}" stroke-width="{_n(w)}" d="M{{x}},{{y}}H{{x2}}"/>'
-            put(swatch, (Run("plain", shown(size)),), 26)
+            swatch = (
+                f'<path class="mixed" stroke="{style.LIGHT["mixed"]}" stroke-width="{_n(w)}" d="M{{x}},{{y}}H{{x2}}"/>'
+            )
+            put(swatch, plain(shown(size)), 26)
         what = "fluxion" if scene.view == "neuron" else "contribution"
         here = "" if scale.widened else ", from the 5th to the 95th percentile here"
-        put("", (Run("plain", f"width: log of the {what}'s size{here}"),), 0)
+        put("", plain(f"width: log of the {what}'s size{here}"), 0)
         x, y = 0.0, y + style.LINE
     for note in scene.notes:
-        parts.append(_line(note, 0, y, style.SMALL))
+        parts.append(_small(note, 0, y))
         widest = max(widest, text_width(note, style.SMALL))
         y += style.LINE
     return parts, widest, y - style.LINE + 6
 
 
-def _css(mark: str, signs: set[str]) -> str:
-    """What CSS adds: serif names, a halo behind numbers on edges, numbers on pointing, the dark theme."""
-    dark = style.DARK
+def _signs(scene: Scene) -> set[str]:
+    return {e.flow.sign for e in scene.edges} | {n.flow.sign for n in scene.nodes}
+
+
+def _css(mark: str, scene: Scene) -> str:
+    """What CSS adds: serif names, a halo behind numbers on lines, numbers on pointing, the dark theme."""
+    dark, cards = style.DARK, scene.view == "op"
+    signs = sorted(_signs(scene) | {"plus", "minus", "mixed"})
+    halo = ".edge text" if cards else f".edge text,{mark} .unit g text"
     rules = [
         "{max-width:100%;height:auto}",
         f" .fi{{font-family:{style.SERIF};font-style:italic}}",
-        " .edge text{paint-order:stroke;stroke-width:4px;stroke-linejoin:round}",
-        " .edge:hover text," + mark + " .node:hover text{opacity:1}",
-        " .unit text[class]{paint-order:stroke;stroke-width:4px;stroke-linejoin:round}",
-        *_edge_text(style.LIGHT, mark, signs),
+        f" {halo}{{paint-order:stroke;stroke:{style.LIGHT['paper']};stroke-width:4px}}",
+        *(f" .edge.{s} text{{fill:{style.LIGHT[_TEXT.get(s, s)]}}}" for s in signs if not cards),
+        *([] if cards else [" :hover>text{opacity:1}"]),
     ]
     night = [
         f"{{fill:{dark['ink']}}}",
         f" .paper{{fill:{dark['paper']}}}",
-        f" .node rect{{fill:{dark['card']};stroke:{dark['frame']}}}",
-        f" .leaf rect{{fill:{dark['paper']}}}",
-        f" .root rect{{stroke:{dark['ink']}}}",
-        f" .fq{{fill:{dark['quiet']}}}",
-        f" .edge>.gap,{mark} .gap{{stroke:{dark['paper']}}}",
+        f" {halo},{mark} .edge>.gap,{mark} .gap{{stroke:{dark['paper']}}}",
     ]
-    for sign in sorted(signs):
+    for sign in signs:
         c, t = dark[sign], dark[_TEXT.get(sign, sign)]
         night.append(f" path.{sign},{mark} .{sign}>path{{stroke:{c}}}")
-        night.append(f" .{sign}>.head{{fill:{c};stroke:none}}")
-        night.append(f" circle.{sign}{{stroke:{c};fill:{dark['card']}}}")
-        night.append(f" .t-{sign}{{fill:{t}}}")
-    night += _edge_text(dark, mark, signs)
-    return (
-        "".join(mark + r for r in rules)
-        + "@media(prefers-color-scheme:dark){"
-        + "".join(mark + r for r in night)
-        + "}"
-    )
-
-
-def _edge_text(theme: dict[str, str], mark: str, signs: set[str]) -> list[str]:
-    return [
-        f" .edge text,{mark} .unit text[class]{{stroke:{theme['paper']}}}",
-        *(f" .edge.{k} text{{fill:{theme[_TEXT.get(k, k)]}}}" for k in sorted(signs)),
-        f" .edge text.fq{{fill:{theme['quiet']}}}",
-    ]
+        night.append(f" .t-{sign},{mark} .edge.{sign} text{{fill:{t}}}")
+        night.append(
+            f" .{sign}>.head{{fill:{c};stroke:none}}" if cards else f" circle.{sign}{{stroke:{c};fill:{dark['card']}}}"
+        )
+    if cards:
+        night += [
+            f" .node rect{{fill:{dark['card']};stroke:{dark['frame']}}}",
+            f" .leaf rect{{fill:{dark['paper']}}}",
+            f" .root rect{{stroke:{dark['ink']}}}",
+        ]
+    night.append(f" text.fq,{mark} .edge text.fq,{mark} .fq{{fill:{dark['quiet']}}}")
+    light, deep = ("".join(mark + rule for rule in group) for group in (rules, night))
+    return f"{light}@media(prefers-color-scheme:dark){{{deep}}}"

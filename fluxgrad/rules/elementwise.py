@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxgrad.rules.kinds import Constant, elementwise, stands_for
+from fluxgrad.rules.kinds import Constant, elementwise, one, stands_for, zeros
 
 PI = Constant("π", math.pi)
 LN2 = Constant("ln 2", math.log(2))
@@ -67,7 +67,7 @@ power = elementwise("x^w", np.power, _power_x, _power_w, choice="ẏ_x = 0 at x 
 float_power = elementwise("x^w", np.float_power, _power_x, _power_w, choice=power.choice)
 remainder = elementwise("x mod w", np.remainder, lambda y, x, w: 1, lambda y, x, w: -np.floor_divide(x, w),
                         choice="from above at a jump")  # fmt: skip
-fmod = elementwise("fmod(x, w)", np.fmod, lambda y, x, w: 1, lambda y, x, w: -np.trunc(x / w),
+fmod = elementwise("fmod(x, w)", np.fmod, lambda y, x, w: 1, lambda y, x, w: np.rint((y - x) / w),
                    choice="from above at a jump")  # fmt: skip
 
 # ----- Exponentials and logarithms -----
@@ -84,6 +84,21 @@ logaddexp2 = elementwise("log₂(2^x + 2^w)", np.logaddexp2, lambda y, x, w: np.
 
 # ----- Trigonometric and hyperbolic, and their inverses -----
 
+
+def _tanh(x: Any) -> tuple[Any, Any]:
+    y = np.tanh(x)
+    return y, y
+
+
+def _tanh_back(g: Any, y: Any, room: Any) -> Any:
+    """In place, which takes half the time."""
+    if g.ndim == 0:
+        return g * (1 - y * y)
+    d = y * y
+    np.subtract(one(d.dtype), d, d)
+    return np.multiply(d, g, d)
+
+
 sin = elementwise("sin x", np.sin, lambda y, x: np.cos(x))
 cos = elementwise("cos x", np.cos, lambda y, x: -np.sin(x))
 tan = elementwise("tan x", np.tan, lambda y, x: 1 + y * y)
@@ -93,7 +108,7 @@ arctan = elementwise("arctan x", np.arctan, lambda y, x: 1 / (1 + x * x))
 arctan2 = elementwise("arctan2(x, w)", np.arctan2, lambda y, x, w: w / (x * x + w * w), lambda y, x, w: -x / (x * x + w * w))
 sinh = elementwise("sinh x", np.sinh, lambda y, x: np.cosh(x))
 cosh = elementwise("cosh x", np.cosh, lambda y, x: np.sinh(x))
-tanh = elementwise("tanh x", np.tanh, lambda y, x: 1 - y * y)
+tanh = elementwise("tanh x", np.tanh, lambda y, x: 1 - y * y, kernel=(_tanh, _tanh_back))
 arcsinh = elementwise("arcsinh x", np.arcsinh, lambda y, x: 1 / np.sqrt(1 + x * x))
 arccosh = elementwise("arccosh x", np.arccosh, lambda y, x: 1 / np.sqrt(x * x - 1))
 arctanh = elementwise("arctanh x", np.arctanh, lambda y, x: 1 / (1 - x * x))
@@ -118,8 +133,8 @@ def _sinc_x(y: Any, x: Any) -> Any:
 sinc = elementwise("sin πx / πx", np.sinc, _sinc_x)
 hypot = elementwise(
     "√(x² + w²)", np.hypot,
-    lambda y, x, w: x / np.where(y == 0, 1, y),
-    lambda y, x, w: w / np.where(y == 0, 1, y), choice="0 at (0, 0)",
+    lambda y, x, w: x / np.where(y == 0, np.inf, y),
+    lambda y, x, w: w / np.where(y == 0, np.inf, y), choice="0 at (0, 0)",
 )  # fmt: skip
 
 # ----- Kinks -----
@@ -156,6 +171,12 @@ def _relu(x: Any) -> Any:
     return np.maximum(x, 0)
 
 
+def _relu_forward(x: Any) -> tuple[Any, Any]:
+    """Against kept zeros of x's own shape, which takes a third of the time that the number 0 takes."""
+    y = np.maximum(x, zeros(x.shape, x.dtype) if x.size <= 2**17 else 0)
+    return y, y
+
+
 def _sigmoid(x: Any) -> Any:
     t = np.exp(-np.abs(x))  # its argument is never positive: nothing overflows, and the small side keeps its digits
     return np.where(x >= 0, 1, t) / (1 + t)
@@ -171,10 +192,11 @@ def _gelu_gate(x: Any) -> Any:
 
 def _gelu_x(y: Any, x: Any) -> Any:
     t = _gelu_gate(x)
-    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (SQRT_2_OVER_PI * (1 + 3 * 0.044715 * x * x))
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (SQRT_2_OVER_PI * (1 + 0.044715 * (3 * x * x)))
 
 
-relu = elementwise("relu x", _relu, lambda y, x: x > 0, choice="0 at 0")
+relu = elementwise("relu x", _relu, lambda y, x: x > 0, choice="0 at 0",
+                   kernel=(_relu_forward, lambda g, y, room: g * (y > 0)))  # fmt: skip
 sigmoid = elementwise("σ(x)", _sigmoid, lambda y, x: y * (1 - y), name="sigmoid")
 softplus = elementwise("softplus x", _softplus, lambda y, x: sigmoid(x))
 gelu = elementwise("gelu x", lambda x: 0.5 * x * (1 + _gelu_gate(x)), _gelu_x)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxgrad.rules.kinds import Pull, fused, stands_for
+from fluxgrad.rules.kinds import fused, ones, stands_for
 from fluxgrad.rules.linear import _array, _axes, count, spread
 
 # ----- Extremes, spread and products along axes -----
@@ -41,19 +41,21 @@ def _prod_x(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False) ->
     return spread(g, x, axis, keepdims) * np.transpose(rest, np.argsort(order) if order else None)
 
 
-def _prod_kernel(x: Any, axis: Any = None, keepdims: bool = False) -> tuple[Any, Pull]:
+def _prod(x: Any, axis: Any = None, keepdims: bool = False) -> tuple[Any, Any]:
     y = np.prod(x, axis=axis, keepdims=keepdims)
+    return y, (x, y, axis, keepdims)
 
-    def pull(i: int, g: Any) -> Any:
-        if x.all():  # one division an element; with a 0 among them, the product of the others
-            return spread(g * y, x, axis, keepdims) / x
-        return _prod_x(g, y, x, axis, keepdims)
 
-    return y, pull
+def _prod_back(g: Any, saved: Any, room: Any) -> Any:
+    x, y, axis, keepdims = saved
+    m = np.abs(y)
+    if (m >= np.finfo(m.dtype).tiny).all() and (m < np.inf).all():  # else it is 0, or out of range: the product of the others
+        return spread(g * y, x, axis, keepdims) / x
+    return _prod_x(g, y, x, axis, keepdims)
 
 
 prod = fused("Π x", lambda x, axis=None, keepdims=False: np.prod(x, axis=axis, keepdims=keepdims), _prod_x,
-             kernel=_prod_kernel, name="prod")  # fmt: skip
+             kernel=(_prod, _prod_back), name="prod")  # fmt: skip
 
 
 def _var(x: Any, axis: Any = None, keepdims: bool = False, ddof: float = 0) -> Any:
@@ -62,7 +64,7 @@ def _var(x: Any, axis: Any = None, keepdims: bool = False, ddof: float = 0) -> A
 
 def _var_x(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False, ddof: float = 0) -> Any:
     centred = x - np.mean(x, axis=axis, keepdims=True)
-    return spread(g, x, axis, keepdims) * centred * (2 / (count(x, axis) - ddof))
+    return 2 * spread(g, x, axis, keepdims) * centred / (count(x, axis) - ddof)
 
 
 def _std_x(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False, ddof: float = 0) -> Any:
@@ -116,24 +118,21 @@ sort_ = fused("sort x", lambda x, axis=-1: np.sort(x, axis=axis, kind="stable"),
 # ----- A layer -----
 
 
-def _affine_kernel(x: Any, w: Any, b: Any) -> tuple[Any, Pull]:
+def _affine(x: Any, w: Any, b: Any) -> tuple[Any, Any]:
     """One product and one addition in place; `dot` is twice as fast as `@` on small matrices."""
-    rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
-    y = rows.dot(w.T)
-    if y.dtype == b.dtype:
-        y += b
-    else:
-        y = y + b
+    if x.ndim != 2 or x.dtype is not w.dtype or x.dtype is not b.dtype:
+        return np.matmul(x, w.T) + b, None
+    y = x.dot(w.T)
+    y += b
+    return y, (x, w)
 
-    def pull(i: int, g: Any) -> Any:
-        g = g if g.ndim == 2 else g.reshape(-1, g.shape[-1])
-        if i == 0:
-            return g.dot(w) if x.ndim == 2 else g.dot(w).reshape(x.shape)
-        if i == 1:
-            return rows.T.dot(g).T  # laid out as the weight is
-        return np.ones(len(g), g.dtype).dot(g)
 
-    return y if x.ndim == 2 else y.reshape(x.shape[:-1] + b.shape), pull
+def _affine_w(g: Any, saved: Any, room: Any) -> Any:
+    """Laid out as the weight is: stored (in, out)."""
+    if room is None or not room.flags.f_contiguous:
+        return saved[0].T.dot(g).T
+    saved[0].T.dot(g, room.T)
+    return room
 
 
 affine = fused(
@@ -141,7 +140,9 @@ affine = fused(
     lambda g, y, x, w, b: np.matmul(g, w),
     lambda g, y, x, w, b: np.matmul(np.transpose(np.reshape(g, (-1, w.shape[0]))), np.reshape(x, (-1, w.shape[1]))),
     lambda g, y, x, w, b: g,
-    kernel=_affine_kernel, name="affine",
+    kernel=(_affine, lambda g, saved, room: g.dot(saved[1]), _affine_w,
+            lambda g, saved, room: ones(len(g), g.dtype).dot(g, room)),
+    name="affine",
 )  # fmt: skip
 
 # ----- Linear algebra -----
@@ -152,21 +153,26 @@ def _t(x: Any) -> Any:
 
 
 def _solve_b(g: Any, y: Any, a: Any, b: Any) -> Any:
-    return np.linalg.solve(_t(a), g)
+    return np.linalg.solve(_t(a), g) if b.ndim > 1 else np.squeeze(np.linalg.solve(_t(a), np.expand_dims(g, -1)), -1)
 
 
 def _solve_a(g: Any, y: Any, a: Any, b: Any) -> Any:
-    s = np.linalg.solve(_t(a), g)
-    if b.ndim == 1:
-        return -(np.expand_dims(s, -1) * np.expand_dims(y, -2))
-    return -np.matmul(s, _t(y))
+    s = _solve_b(g, y, a, b)
+    return -(s @ _t(y)) if b.ndim > 1 else -(np.expand_dims(s, -1) * np.expand_dims(y, -2))
 
 
 def _scaled(g: Any, a: Any) -> Any:
     return np.expand_dims(np.expand_dims(g, -1), -1) * _t(np.linalg.inv(a))
 
 
+def _pinv_x(g: Any, y: Any, a: Any) -> Any:
+    """The inverse's, and what leaks from the two null spaces."""
+    h, yt = _t(g), _t(y)
+    return (h - a @ (y @ h)) @ y @ yt + yt @ y @ (h - (h @ y) @ a) - yt @ g @ yt
+
+
 inv = fused("x⁻¹", np.linalg.inv, lambda g, y, a: -np.matmul(np.matmul(_t(y), g), _t(y)), name="inv")
+pinv = fused("x⁺", np.linalg.pinv, _pinv_x, name="pinv")
 det = fused("det x", np.linalg.det, lambda g, y, a: _scaled(g * y, a))
 logabsdet = fused("ln |det x|", lambda a: np.linalg.slogdet(a)[1], lambda g, y, a: _scaled(g, a), name="logabsdet")
 solve = fused("solve(x, w)", np.linalg.solve, _solve_a, _solve_b)
@@ -211,14 +217,15 @@ def ptp(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 
 @stands_for(np.average)
-def average(x: Any, axis: Any = None, weights: Any = None) -> Any:
+def average(x: Any, axis: Any = None, weights: Any = None, *, keepdims: bool = False) -> Any:
     if weights is None:
-        return np.mean(x, axis=axis)
-    weights = _array(weights)
+        return np.mean(x, axis=axis, keepdims=keepdims)
+    x, weights = _array(x), _array(weights)
     if weights.shape != x.shape and axis is not None:
-        weights = np.reshape(weights, tuple(n if k == axis % x.ndim else 1 for k, n in enumerate(x.shape)))
+        reduced = _axes(axis, x.ndim)
+        weights = np.reshape(weights, tuple(n if k in reduced else 1 for k, n in enumerate(x.shape)))
         weights = np.broadcast_to(weights, x.shape)
-    return np.sum(x * weights, axis=axis) / np.sum(weights, axis=axis)
+    return np.sum(x * weights, axis=axis, keepdims=keepdims) / np.sum(weights, axis=axis, keepdims=keepdims)
 
 
 @stands_for(np.cumprod)
@@ -230,13 +237,20 @@ def cumprod(x: Any, axis: int | None = None) -> Any:
     return np.moveaxis(np.prod(so_far, axis=-1), -1, axis)
 
 
+def _one_axis(x: Any, axis: int | None, name: str) -> None:
+    if axis is None and x.ndim > 1:
+        raise ValueError(f"np.cumulative_{name}: axis= is needed for an array of {x.ndim} dimensions")
+
+
 @stands_for(np.cumulative_sum)
 def cumulative_sum(x: Any, *, axis: int | None = None) -> Any:
+    _one_axis(x, axis, "sum")
     return np.cumsum(x, axis=axis)
 
 
 @stands_for(np.cumulative_prod)
 def cumulative_prod(x: Any, *, axis: int | None = None) -> Any:
+    _one_axis(x, axis, "prod")
     return np.cumprod(x, axis=axis)
 
 
@@ -259,6 +273,7 @@ def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     n = count(x, reduced)
     ordered = np.sort(np.reshape(np.transpose(x, kept + reduced), tuple(x.shape[k] for k in kept) + (n,)), axis=-1)
     middle = (ordered[..., (n - 1) // 2] + ordered[..., n // 2]) / 2
+    middle = np.where(np.isnan(ordered[..., -1]), np.nan, middle)  # NaN sorts last
     return np.expand_dims(middle, reduced) if keepdims else middle
 
 
@@ -315,39 +330,34 @@ stands_for(np.linalg.matmul)(lambda x, w: np.matmul(x, w))
 
 @stands_for(np.linalg.vector_norm)
 def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
-    if axis is None or isinstance(axis, tuple | list):
-        reduced = _axes(axis, x.ndim)
-        if ord == 2:
-            return norm(x, axis=reduced, keepdims=keepdims)
-    else:
-        reduced = axis
-    if ord is None or ord == 2:
-        return norm(x, axis=reduced, keepdims=keepdims)
-    if ord == np.inf:
-        return np.max(np.abs(x), axis=reduced, keepdims=keepdims)
-    if ord == -np.inf:
-        return np.min(np.abs(x), axis=reduced, keepdims=keepdims)
-    if ord == 1:
-        return np.sum(np.abs(x), axis=reduced, keepdims=keepdims)
+    if ord == 2:
+        return norm(x, axis=axis, keepdims=keepdims)
+    if abs(ord) == np.inf:
+        return (np.max if ord > 0 else np.min)(np.abs(x), axis=axis, keepdims=keepdims)
     if ord == 0:
-        return np.sum(np.sign(np.abs(x)), axis=reduced, keepdims=keepdims)
-    return np.power(np.sum(np.power(np.abs(x), ord), axis=reduced, keepdims=keepdims), 1 / ord)
+        return np.sum(np.abs(np.sign(x)), axis=axis, keepdims=keepdims)
+    if ord == 1:
+        return np.sum(np.abs(x), axis=axis, keepdims=keepdims)
+    total = np.sum(np.power(np.abs(x), ord), axis=axis, keepdims=keepdims)
+    return np.where(total == 0, 0, np.power(np.where(total == 0, 1, total), 1 / ord))  # 0 at 0, its fluxion too
 
 
 @stands_for(np.linalg.norm)
 def norm_(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     reduced = _axes(axis, x.ndim)
-    if ord is None or (ord == "fro" and len(reduced) == 2) or (ord == 2 and len(reduced) == 1):
-        return norm(x, axis=reduced, keepdims=keepdims)
-    if len(reduced) == 1:
-        return np.linalg.vector_norm(x, axis=reduced[0], keepdims=keepdims, ord=ord)
-    row, column = reduced
-    if ord in (1, -1, np.inf, -np.inf):
-        over, then = (row, column) if abs(ord) == 1 else (column, row)
+    if ord is None or (len(reduced) == 2 and ord == "fro"):
+        return norm(x, axis=axis, keepdims=keepdims)
+    if len(reduced) == 1 and not isinstance(ord, str):
+        return np.linalg.vector_norm(x, axis=axis, keepdims=keepdims, ord=ord)
+    if len(reduced) == 2 and ord in (1, -1, np.inf, -np.inf):
+        over, then = reduced if abs(ord) == 1 else reduced[::-1]
         sums = np.sum(np.abs(x), axis=over, keepdims=True)
         most = (np.max if ord > 0 else np.min)(sums, axis=then, keepdims=True)
         return most if keepdims else np.squeeze(most, reduced)
-    raise TypeError(f"np.linalg.norm: ord={ord!r} of a matrix has no rule here (it needs singular values); use 'fro', ±1 or ±inf")
+    raise TypeError(
+        f"np.linalg.norm: ord={ord!r} over {len(reduced)} axes has no rule here. One axis takes a number; two take None, 'fro', "
+        f"±1 or ±inf (the others need singular values)"
+    )
 
 
 @stands_for(np.linalg.matrix_norm)

@@ -14,13 +14,13 @@ to that operand's ``__array_function__``, as NumPy's own functions do, and the o
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-Pull = Callable[[int, Any], Any]
+Kernel = tuple[Callable[..., tuple[Any, Any]], *tuple[Callable[[Any, Any, Any], Any], ...]]
 
 rules: dict[str, Row] = {}
 """Every row by its name: ``fg.rules["tanh"]``."""
@@ -36,7 +36,7 @@ def is_foreign(x: Any) -> bool:
 class Row:
     """What an operation knows about its own wiggle. Made by `elementwise`, `linear` or `fused`."""
 
-    __slots__ = ("_builtin", "_options", "choice", "fluxions", "form", "name", "value", "variadic")
+    __slots__ = ("_builtin", "_options", "choice", "fluxions", "form", "kernel", "name", "value", "variadic")
 
     kind = "row"
 
@@ -48,6 +48,7 @@ class Row:
         name: str | None = None,
         choice: str | None = None,
         variadic: bool = False,
+        kernel: Kernel | None = None,
     ) -> None:
         if not fluxions or not all(map(callable, [value, *fluxions])):
             raise TypeError(
@@ -59,17 +60,17 @@ class Row:
         self.name = name or form.split()[0].split("(")[0]
         self.choice = choice
         self.variadic = variadic
+        self.kernel = kernel
         self._options: tuple[str, ...] | None = None
         self._builtin = False
 
     def __repr__(self) -> str:
         return f"<{self.kind} rule {self.name}: {self.form}>"
 
-    def fluxion(self, i: int) -> Callable[..., Any]:
-        """The fluxion for operand i; a variadic row has one function that is told the position."""
-        if not self.variadic:
-            return self.fluxions[i]
-        return lambda *args, **options: self.fluxions[0](i, *args, **options)
+    def pull(self, i: int, g: Any, y: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+        """What the fluxion g of y sends to operand i: the engine's half of a rule. It asks `fluxions` each time, so a rule
+        that is swapped at run time changes it."""
+        raise NotImplementedError
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -78,8 +79,10 @@ class Row:
             if isinstance(self.value, np.ufunc):
                 self._options = ()
             else:
-                kinds = inspect.Parameter
-                parameters = list(inspect.signature(self.value).parameters.values())
+                from inspect import Parameter as kinds
+                from inspect import signature
+
+                parameters = list(signature(self.value).parameters.values())
                 operands = 0 if self.variadic else len(self.fluxions)
                 self._options = tuple(
                     p.name
@@ -91,17 +94,17 @@ class Row:
     def bind(self, args: Sequence[Any], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Sort a call into operands and options; refuse what the row does not take."""
         n = len(args) if self.variadic else len(self.fluxions)
+        if len(args) == n and not options:
+            return tuple(args), options
         names = self.options
         if len(args) < n:
-            first = 0 if isinstance(self.value, np.ufunc) else len(args)
-            missing = (
-                [] if first == 0 else [p for p in list(inspect.signature(self.value).parameters)[first:n]]
-            )
-            if missing and all(p in options for p in missing):
-                options = dict(options)
-                args = [*args, *(options.pop(p) for p in missing)]
-            else:
+            from inspect import signature
+
+            missing = [] if isinstance(self.value, np.ufunc) else list(signature(self.value).parameters)[len(args) : n]
+            if not missing or any(p not in options for p in missing):
                 raise TypeError(f"{self.name} takes {n} operand{'s' * (n > 1)}, {len(args)} given")
+            args = [*args, *map(options.get, missing)]
+            options = {k: v for k, v in options.items() if k not in missing}
         if len(args) - n > len(names):
             raise TypeError(
                 f"{self.name} takes {n} operands and {len(names)} options, {len(args)} arguments given"
@@ -119,7 +122,7 @@ class Row:
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         for x in args:
-            if is_foreign(x):
+            if type(x) is not np.ndarray and is_foreign(x):
                 return x.__array_function__(self, (type(x),), args, options)
         return self.value(*args, **options)
 
@@ -132,7 +135,9 @@ class Elementwise(Row):
 
     def pull(self, i: int, g: Any, y: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
         """L̇_x = L̇_y · ẏ_x, not yet summed over the axes along which x was stretched."""
-        return chain(g, self.fluxions[i](y, *inputs, **options))
+        f = self.fluxions[i]
+        local = f(y, *inputs, **options) if options else f(y, *inputs)
+        return chain(g, local) if type(local) is int else g * local
 
     def push(self, velocities: Sequence[Any], y: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
         """ẏ = Σ ẏ_x · ẋ over the inputs that move."""
@@ -189,22 +194,22 @@ class Linear(Row):
 class Fused(Row):
     """An operation that contracts axes and keeps intermediates (softmax, norm, solve, a loss).
 
-    Its *definition* is `value` and one pull L̇_x = f(L̇_y, y, *inputs) per input. Where speed or digits ask for it,
-    a `kernel(*arrays, **options)` gives (value, pull) in one pass, pull(i, L̇_y) being what goes to input i: numbers come from the kernel, further fluxions from the definition. Its push is the pull of the pull, since a
-    pull is linear in L̇_y: no forward rule is written.
+    Its *definition* is `value` and one pull L̇_x = f(L̇_y, y, *inputs) per input. Its push is the pull of the pull,
+    since a pull is linear in L̇_y: no forward rule is written.
+
+    Any row may have a `kernel` where speed or digits ask for it: forward(*arrays, **options) gives (y, saved) in one pass;
+    then, one per input, back(L̇_y, saved, room) gives what goes to it, of its own shape and dtype, in a new array or in
+    `room`, where that is not None and fits. Saved is None where the kernel does not suit the operands. Numbers come from
+    the kernel, further fluxions and all other readings from the definition.
     """
 
-    __slots__ = ("kernel",)
+    __slots__ = ()
     kind = "fused"
 
-    def __init__(
-        self, *args: Any, kernel: Callable[..., tuple[Any, Pull]] | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self.kernel = kernel
-
     def pull(self, i: int, g: Any, y: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
-        return self.fluxion(i)(g, y, *inputs, **options)
+        if self.variadic:
+            return self.fluxions[0](i, g, y, *inputs, **options)
+        return self.fluxions[i](g, y, *inputs, **options)
 
 
 def seal() -> None:
@@ -237,6 +242,7 @@ def elementwise(
     form: str,
     value: Callable[..., Any],
     *fluxions: Callable[..., Any],
+    kernel: Kernel | None = None,
     name: str | None = None,
     choice: str | None = None,
 ) -> Elementwise:
@@ -254,7 +260,7 @@ def elementwise(
     >>> fg.grad(lambda x: swish(x))(0.0)
     array(0.5)
     """
-    return _register(Elementwise(form, value, fluxions, name or _named(form, value), choice), value)  # type: ignore[return-value]
+    return _register(Elementwise(form, value, fluxions, name or _named(form, value), choice, kernel=kernel), value)  # type: ignore[return-value]
 
 
 def linear(
@@ -262,6 +268,7 @@ def linear(
     value: Callable[..., Any],
     *adjoints: Callable[..., Any],
     jointly: bool = True,
+    kernel: Kernel | None = None,
     name: str | None = None,
     variadic: bool = False,
 ) -> Linear:
@@ -276,7 +283,7 @@ def linear(
     >>> fg.grad(lambda x: np.sum(double(x) ** 2))(np.array([1.0, 3.0]))
     array([ 8., 24.])
     """
-    row = Linear(form, value, adjoints, name or _named(form, value), None, variadic, jointly=jointly)
+    row = Linear(form, value, adjoints, name or _named(form, value), None, variadic, kernel, jointly=jointly)
     return _register(row, value)  # type: ignore[return-value]
 
 
@@ -284,7 +291,7 @@ def fused(
     form: str,
     value: Callable[..., Any],
     *pulls: Callable[..., Any],
-    kernel: Callable[..., tuple[Any, Pull]] | None = None,
+    kernel: Kernel | None = None,
     name: str | None = None,
     choice: str | None = None,
     variadic: bool = False,
@@ -298,7 +305,7 @@ def fused(
     array([[2., 0.],
            [0., 2.]])
     """
-    row = Fused(form, value, pulls, name or _named(form, value), choice, variadic, kernel=kernel)
+    row = Fused(form, value, pulls, name or _named(form, value), choice, variadic, kernel)
     return _register(row, value)  # type: ignore[return-value]
 
 
@@ -311,6 +318,30 @@ def stands_for(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]],
         return f
 
     return enter
+
+
+@lru_cache(256)
+def ones(n: int, dtype: np.dtype[Any]) -> Any:
+    """A row of ones, kept: making one costs more than the product with it."""
+    row = np.ones(n, dtype)
+    row.flags.writeable = False
+    return row
+
+
+@lru_cache(16)
+def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """Zeros, kept."""
+    array = np.zeros(shape, dtype)
+    array.flags.writeable = False
+    return array
+
+
+@lru_cache(16)
+def one(dtype: np.dtype[Any]) -> Any:
+    """1 as a 0-d array: a ufunc takes it in half the time that it takes a Python number."""
+    array = np.ones((), dtype)
+    array.flags.writeable = False
+    return array
 
 
 class Constant:

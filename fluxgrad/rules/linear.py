@@ -6,14 +6,13 @@ The second half builds the rest of NumPy's functions of this sort from these row
 
 from __future__ import annotations
 
-import operator
-import string
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from fluxgrad.rules.kinds import is_foreign, linear, stands_for
+from fluxgrad.rules.kinds import is_foreign, linear, ones, stands_for
 
 # ----- Adding -----
 
@@ -25,9 +24,7 @@ positive = linear("+x", np.positive, lambda g, x: g)
 
 def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
     """`axis` as a tuple of non-negative axes; None is all of them."""
-    if axis is None:
-        return tuple(range(ndim))
-    return tuple(operator.index(a) % ndim for a in (axis if isinstance(axis, tuple | list) else (axis,)))
+    return tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
 
 
 def spread(g: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -45,10 +42,36 @@ def count(x: Any, axis: Any = None) -> int:
     return n
 
 
-sum_ = linear("Σ x", lambda x, axis=None, keepdims=False: np.sum(x, axis=axis, keepdims=keepdims), spread, name="sum")
+def _filled(x: Any, value: float) -> Any:
+    array = np.empty(x.shape, x.dtype)
+    array.fill(value)
+    return array
+
+
+def _sum(x: Any, axis: Any = None, keepdims: bool = False) -> tuple[Any, Any]:
+    """np.sum without its wrapper; the fluxion of a whole sum is one number, filled in."""
+    return np.add.reduce(x, axis, None, None, keepdims), (x, axis, keepdims, 1)
+
+
+def _mean(x: Any, axis: Any = None, keepdims: bool = False) -> tuple[Any, Any]:
+    n = x.size if axis is None else count(x, axis)
+    if x.dtype == np.float16 or n == 0:  # np.mean sums float16 in float32, and warns of an empty mean
+        return np.mean(x, axis, keepdims=keepdims), (x, axis, keepdims, n)
+    return np.add.reduce(x, axis, None, None, keepdims) / n, (x, axis, keepdims, n)
+
+
+def _sum_back(g: Any, saved: Any, room: Any) -> Any:
+    x, axis, keepdims, n = saved
+    if g.ndim:
+        return spread(g / n, x, axis, keepdims)
+    return _filled(x, g.item() / n if n else 0.0)
+
+
+sum_ = linear("Σ x", lambda x, axis=None, keepdims=False: np.sum(x, axis=axis, keepdims=keepdims), spread,
+              kernel=(_sum, _sum_back), name="sum")  # fmt: skip
 mean = linear(
     "mean x", lambda x, axis=None, keepdims=False: np.mean(x, axis=axis, keepdims=keepdims),
-    lambda g, x, axis=None, keepdims=False: spread(g / count(x, axis), x, axis, keepdims),
+    lambda g, x, axis=None, keepdims=False: spread(g / count(x, axis), x, axis, keepdims), kernel=(_mean, _sum_back),
 )  # fmt: skip
 
 
@@ -61,6 +84,8 @@ def _cumsum_x(g: Any, x: Any, axis: int | None = None) -> Any:
 cumsum = linear("cumsum x", lambda x, axis=None: np.cumsum(x, axis=axis), _cumsum_x)
 
 # ----- Products, linear in each operand -----
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def _matmul_x(g: Any, x: Any, w: Any) -> Any:
@@ -88,7 +113,7 @@ def _einsum_terms(subscripts: str, operands: Sequence[Any]) -> tuple[list[str], 
     left, arrow, output = given.partition("->")
     terms = left.split(",")
     hidden = [x.ndim - len(t) + 3 if "..." in t else 0 for t, x in zip(terms, operands, strict=True)]
-    letters = "".join([c for c in string.ascii_uppercase if c not in given][: max(hidden)])
+    letters = "".join([c for c in _LETTERS[26:] if c not in given][: max(hidden)])
     spelled = [t.replace("...", letters[len(letters) - n :]) for t, n in zip(terms, hidden, strict=True)]
     if not arrow:
         named = "".join(terms).replace(".", "")
@@ -102,7 +127,7 @@ def _einsum_operand(i: int, g: Any, *operands: Any, subscripts: str) -> Any:
     terms, output = _einsum_terms(subscripts, operands)
     x, mine = operands[i], ""
     factors = [(output, g)] + [(t, w) for k, (t, w) in enumerate(zip(terms, operands, strict=True)) if k != i]
-    fresh = iter(c for c in string.ascii_letters if c not in "".join([output, *terms]))
+    fresh = iter(c for c in _LETTERS if c not in "".join([output, *terms]))
     for c, n in zip(terms[i], x.shape, strict=True):
         if c in mine:
             twin = next(fresh)
@@ -131,7 +156,7 @@ transpose = linear("xᵀ", lambda x, axes=None: np.transpose(x, axes), _transpos
 flip = linear("flip x", lambda x, axis=None: np.flip(x, axis), lambda g, x, axis=None: np.flip(g, axis))
 roll = linear(
     "roll x", lambda x, shift, axis=None: np.roll(x, shift, axis),
-    lambda g, x, shift, axis=None: np.roll(g, tuple(-s for s in shift) if isinstance(shift, tuple) else -shift, axis),
+    lambda g, x, shift, axis=None: np.roll(g, np.negative(shift), axis),
 )  # fmt: skip
 
 
@@ -143,7 +168,7 @@ def unstretch(g: Any, shape: tuple[int, ...]) -> Any:
     if lead < 0 or any(n not in (m, 1) for n, m in zip(shape, g.shape[lead:], strict=True)):
         raise ValueError(f"a fluxion of shape {g.shape} does not come from an input of shape {shape} by broadcasting")
     if lead == 1 and type(g) is np.ndarray and g.shape[1:] == shape and g.ndim == 2:
-        return np.ones(len(g), g.dtype).dot(g)  # a bias: one product is five times faster than sum(axis=0)
+        return ones(len(g), g.dtype).dot(g)  # a bias: one product is five times faster than sum(axis=0)
     stretched = tuple(k for k, n in enumerate(shape) if n == 1 and g.shape[k + lead] != 1)
     g = np.sum(g, axis=tuple(range(lead)) + tuple(k + lead for k in stretched)) if lead or stretched else g
     return np.reshape(g, shape) if g.shape != shape else g
@@ -233,13 +258,28 @@ def broadcast_to_(x: Any, shape: Any) -> Any:
 
 @stands_for(np.full_like)
 def full_like(x: Any, fill_value: Any) -> Any:
-    return np.broadcast_to(_array(fill_value), x.shape)
+    return np.broadcast_to(_array(fill_value), x.shape).astype(x.dtype)
+
+
+@stands_for(np.astype)
+def astype_(x: Any, dtype: Any, /, *, copy: bool = True) -> Any:
+    return x.astype(dtype)
+
+
+@stands_for(np.broadcast_arrays)
+def broadcast_arrays(*xs: Any) -> tuple[Any, ...]:
+    shape = np.broadcast_shapes(*map(np.shape, xs))
+    return tuple(np.broadcast_to(x, shape) for x in xs)
 
 
 @stands_for(np.where)
 def where(condition: Any, x: Any = None, w: Any = None) -> Any:
     condition = plain(condition)
-    return np.nonzero(condition) if x is None and w is None else _where(x, w, condition=condition)
+    if x is None and w is None:
+        return np.nonzero(condition)
+    if x is None or w is None:
+        raise ValueError("np.where(condition, x, y): give both x and y, or neither")
+    return _where(x, w, condition=condition)
 
 
 @stands_for(np.concatenate)
@@ -436,7 +476,7 @@ def append(x: Any, values: Any, axis: int | None = None) -> Any:
 
 @stands_for(np.array_split)
 def array_split(x: Any, sections: Any, axis: int = 0) -> list[Any]:
-    axis %= x.ndim
+    axis = normalize_axis_index(axis, x.ndim)
     pieces = np.array_split(np.arange(x.shape[axis]), sections)
     ends = np.cumsum([0] + [len(p) for p in pieces]) if isinstance(sections, int | np.integer) else None
     if ends is None:
@@ -456,7 +496,7 @@ def split(x: Any, sections: Any, axis: int = 0) -> list[Any]:
 
 @stands_for(np.unstack)
 def unstack(x: Any, *, axis: int = 0) -> tuple[Any, ...]:
-    axis %= x.ndim
+    axis = normalize_axis_index(axis, x.ndim)
     return tuple(x[(slice(None),) * axis + (k,)] for k in range(x.shape[axis]))
 
 
@@ -480,17 +520,15 @@ def take(x: Any, indices: Any, axis: int | None = None, out: None = None, mode: 
     if axis is None:
         x, axis = np.ravel(x), 0
     picked = np.take(np.arange(x.shape[axis]), plain(indices), mode=mode)  # type: ignore[call-overload]
-    return x[(slice(None),) * (axis % x.ndim) + (picked,)]
+    return x[(slice(None),) * normalize_axis_index(axis, x.ndim) + (picked,)]
 
 
 @stands_for(np.take_along_axis)
 def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
     if axis is None:
         x, axis = np.ravel(x), 0
-    indices = plain(indices)
-    index: list[Any] = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
-    index = [0 if x.shape[k] == 1 and k != axis % x.ndim else part for k, part in enumerate(index)]
-    index[axis] = indices
+    index: list[Any] = list(np.ogrid[tuple(slice(n) for n in x.shape)])
+    index[axis] = plain(indices)
     return x[tuple(index)]
 
 
@@ -518,7 +556,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
 
 @stands_for(np.tile)
 def tile(x: Any, reps: Any) -> Any:
-    reps = tuple(reps) if isinstance(reps, tuple | list) else (int(reps),)
+    reps = tuple(np.atleast_1d(plain(reps)).tolist())
     n = max(len(reps), x.ndim)
     shape, reps = (1,) * (n - x.ndim) + x.shape, (1,) * (n - len(reps)) + reps
     rows = np.reshape(x, tuple(k for m in shape for k in (1, m)))
@@ -532,8 +570,10 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", **options: Any) -> Any:
     width[...] = pad_width
     if mode == "constant":
         border = options.pop("constant_values", 0)
+        if is_foreign(border):
+            raise TypeError("np.pad: constant_values= must be plain numbers; join tensors by np.concatenate")
         padded = _pad(x, width=tuple((int(a), int(b)) for a, b in width))
-        if np.any(plain(border)):
+        if np.any(border):
             padded = padded + np.pad(np.zeros(x.shape, x.dtype), width, constant_values=border)
     elif mode in ("edge", "reflect", "symmetric", "wrap"):
         padded = x
@@ -546,7 +586,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", **options: Any) -> Any:
     return padded
 
 
-@stands_for(np.diagonal, np.linalg.diagonal)
+@stands_for(np.diagonal)
 def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     x = np.moveaxis(x, (axis1, axis2), (-2, -1))
     k = np.arange(len(np.diagonal(np.empty(x.shape[-2:]), offset)))
@@ -557,6 +597,8 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 def diag(x: Any, k: int = 0) -> Any:
     if x.ndim == 2:
         return np.diagonal(x, k)
+    if x.ndim != 1:
+        raise ValueError(f"np.diag: x must be 1- or 2-dimensional; given shape {x.shape}")
     n, at = x.shape[0] + abs(k), np.arange(x.shape[0])
     return scatter(x, index=(at + max(-k, 0), at + max(k, 0)), shape=(n, n))
 
@@ -566,25 +608,34 @@ def diagflat(x: Any, k: int = 0) -> Any:
     return np.diag(np.ravel(x), k)
 
 
-@stands_for(np.trace, np.linalg.trace)
+@stands_for(np.trace)
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     return np.sum(np.diagonal(x, offset, axis1, axis2), axis=-1)
 
 
+stands_for(np.linalg.diagonal)(lambda x, *, offset=0: np.diagonal(x, offset, -2, -1))
+stands_for(np.linalg.trace)(lambda x, *, offset=0: np.trace(x, offset, -2, -1))
+
+
 @stands_for(np.tril)
 def tril(x: Any, k: int = 0) -> Any:
-    return np.where(np.tri(*x.shape[-2:], k, dtype=bool), x, 0)
+    return np.where(np.tri(*x.shape[-2:], k=k, dtype=bool), x, 0)
 
 
 @stands_for(np.triu)
 def triu(x: Any, k: int = 0) -> Any:
-    return np.where(np.tri(*x.shape[-2:], k - 1, dtype=bool), 0, x)
+    return np.where(np.tri(*x.shape[-2:], k=k - 1, dtype=bool), 0, x)
 
 
 @stands_for(np.diff)
-def diff(x: Any, n: int = 1, axis: int = -1) -> Any:
+def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+    x = _array(x)
+    lead = (slice(None),) * normalize_axis_index(axis, x.ndim)
+    edge = (*x.shape[: len(lead)], 1, *x.shape[len(lead) + 1 :])
+    if prepend is not None or append is not None:
+        parts = [prepend, x, append]
+        x = np.concatenate([p if np.ndim(p) else np.broadcast_to(_array(p), edge) for p in parts if p is not None], axis)
     for _ in range(n):
-        lead = (slice(None),) * (axis % x.ndim)
         x = x[(*lead, slice(1, None))] - x[(*lead, slice(None, -1))]
     return x
 
@@ -608,21 +659,27 @@ def gradient(x: Any, *spacing: float, axis: Any = None) -> Any:
 
         ends = (part(1, 2) - part(0, 1)) / h, (part(-1, None) - part(-2, -1)) / h
         slopes.append(np.concatenate([ends[0], (part(2, None) - part(None, -2)) / (2 * h), ends[1]], a))
-    return slopes[0] if len(slopes) == 1 else slopes
+    return slopes[0] if len(slopes) == 1 else tuple(slopes)
 
 
 @stands_for(np.trapezoid)
 def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
-    lead = (slice(None),) * (axis % y.ndim)
-    width = dx if x is None else np.diff(x, axis=axis if _array(x).ndim > 1 else -1)
+    y = _array(y)
+    axis = normalize_axis_index(axis, y.ndim)
+    lead = (slice(None),) * axis
+    width: Any = dx
+    if x is not None:
+        x = _array(x)
+        width = np.diff(x, axis=axis - y.ndim) if x.ndim > 1 else np.reshape(np.diff(x), (-1,) + (1,) * (y.ndim - 1 - axis))
     return np.sum((y[(*lead, slice(1, None))] + y[(*lead, slice(None, -1))]) / 2 * width, axis=axis)
 
 
 @stands_for(np.linspace)
 def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Any:
-    start, stop = _array(start), _array(stop)
-    along = np.linspace(0.0, 1.0, num, endpoint).reshape((-1,) + (1,) * max(start.ndim, stop.ndim))
-    return start + (stop - start) * along
+    start, stop = (x if isinstance(x, int | float) else _array(x) for x in (start, stop))
+    dtype = np.result_type(1.0, *(getattr(x, "dtype", x) for x in (start, stop)))
+    n, k = max(num - endpoint, 1), np.arange(num).reshape((-1,) + (1,) * max(np.ndim(start), np.ndim(stop))).astype(dtype)
+    return (start * (n - k) + stop * k) / n
 
 
 @stands_for(np.select)
@@ -635,7 +692,8 @@ def select(conditions: Any, choices: Any, default: Any = 0) -> Any:
 
 @stands_for(np.polyval)
 def polyval(p: Any, x: Any) -> Any:
+    p, x = _array(p), _array(x)
     y = 0 * x
-    for k in range(len(p)):
+    for k in range(p.shape[0]):
         y = y * x + p[k]
     return y
