@@ -15,7 +15,7 @@ import numpy as np
 from fluxgrad.rules.elementwise import sigmoid, softplus
 from fluxgrad.rules.fused import logsumexp, softmax
 from fluxgrad.rules.kinds import Fused, Kernel, fused
-from fluxgrad.tensor import Array, Tensor, _fixed, _leaf, apply
+from fluxgrad.tensor import Array, Tensor, _fixed, apply
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -34,7 +34,8 @@ def _loss(
     """A loss's row: the value and the signals of one example, and the reduction, which every loss shares.
 
     `classes`: an example is a row of classes, not one number. `core` is a kernel of it where digits or speed
-    ask for one: the value of each example, and back(g, saved, room) per input, g being one number or one an example.
+    ask for one: forward gives the value of each example as two factors (a, b), or (a, None), and back(g, saved, room) takes
+    one number or one an example for g.
     """
 
     def examples(x: Any) -> int:
@@ -55,14 +56,19 @@ def _loss(
         return pull
 
     def forward(*arrays: Array, reduction: str = "none", **options: Any) -> tuple[Any, Any]:
-        losses, saved = core[0](*arrays, **options)  # type: ignore[index]
+        (a, b), saved = core[0](*arrays, **options)  # type: ignore[index]
         if reduction == "none":
-            return losses, saved and (saved, 0)
-        total, n = np.add.reduce(losses, None), 1
-        if reduction == "mean":
-            n = losses.size
-            total = total / n if n else np.full((), np.nan, losses.dtype)
-        return total, saved and (saved, n)
+            return a if b is None else a * b, saved and (saved, 0)
+        if b is None:
+            total = np.add.reduce(a, None)
+        elif a.size <= 1024:
+            total = a.reshape(-1).dot(b.reshape(-1))  # a long sum keeps more digits where NumPy adds in pairs
+        else:
+            total = np.add.reduce(a * b, None)
+        if reduction == "sum":
+            return total, saved and (saved, 1)
+        n = a.size
+        return total / n if n else np.full((), np.nan, a.dtype), saved and (saved, n)
 
     def back(send: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
         def scaled(g: Any, saved: Any, room: Any) -> Any:
@@ -73,7 +79,7 @@ def _loss(
 
         return scaled
 
-    kernel = (forward, *map(back, core[1:])) if core else None
+    kernel = (forward, list(map(back, core[1]))) if core else None
     row = fused(form, reduced, *map(pull_of, signals), kernel=kernel, name=name, choice=choice)
     code = value.__code__
     row._options = ("reduction", *code.co_varnames[len(signals) : code.co_argcount])
@@ -87,13 +93,13 @@ def _fits(p: Array, t: Array) -> bool:
     return p.dtype is t.dtype and p.shape == t.shape
 
 
-def _squared(p: Array, t: Array) -> tuple[Array, Any]:
+def _squared(p: Array, t: Array) -> tuple[Any, Any]:
     e = p - t
-    return e * e, (e,) if _fits(p, t) else None
+    return (e, e), (e,) if _fits(p, t) else None
 
 
 mse = _loss("(p − t)²", lambda p, t: (p - t) * (p - t), lambda p, t: 2 * (p - t), lambda p, t: -2 * (p - t),
-            core=(_squared, lambda g, saved, room: saved[0] * (g + g), lambda g, saved, room: saved[0] * (-g - g)), name="mse_loss")  # fmt: skip
+            core=(_squared, [lambda g, saved, room: saved[0] * (g + g), lambda g, saved, room: saved[0] * (-g - g)]), name="mse_loss")  # fmt: skip
 
 
 def _huber(p: Any, t: Any, delta: float) -> Any:
@@ -106,14 +112,14 @@ def _huber_signal(p: Any, t: Any, delta: float) -> Any:
     return np.where(np.abs(r) < delta, r, delta * np.sign(r))
 
 
-def _clipped(p: Array, t: Array, delta: float) -> tuple[Array, Any]:
+def _clipped(p: Array, t: Array, delta: float) -> tuple[Any, Any]:
     r = p - t
     d = np.clip(r, -delta, delta)  # the signal; `where` on an unpredictable mask costs thirty times as much
-    return d * (r - 0.5 * d), (d,) if _fits(p, t) else None
+    return (d, r - 0.5 * d), (d,) if _fits(p, t) else None
 
 
 huber = _loss("huber(p − t)", _huber, _huber_signal, lambda p, t, delta: -_huber_signal(p, t, delta),
-              core=(_clipped, lambda g, saved, room: saved[0] * g, lambda g, saved, room: saved[0] * -g), name="huber_loss",
+              core=(_clipped, [lambda g, saved, room: saved[0] * g, lambda g, saved, room: saved[0] * -g]), name="huber_loss",
               choice="at |p − t| = δ both sides agree")  # fmt: skip
 
 logistic = _loss(
@@ -152,17 +158,17 @@ def _surprise_t(z: Any, t: Any, at: Any = None) -> Any:
     return logsumexp(z, axis=-1, keepdims=True) - z
 
 
-def _one_pass(z: Array, t: Array, at: Array | None = None) -> tuple[Array, Any]:
+def _one_pass(z: Array, t: Array, at: Array | None = None) -> tuple[Any, Any]:
     """One true class a row: c = (m − z_t) + ln Σ exp(z − m), signal exp(z − m)/Σ − t. The classes go first, since NumPy
     reduces along the first axis several times faster than along a short last one; `at` is where t is true, so laid out."""
     if at is None:
-        return _surprise(z, t), None
+        return (_surprise(z, t), None), None
     e = z.T.copy()
     np.subtract(e, np.maximum.reduce(e, 0), e)
     c = e.take(at)
     np.exp(e, e)
     total = np.add.reduce(e, 0)
-    return np.subtract(np.log(total), c, c), (e, total, at)
+    return (np.subtract(np.log(total), c, c), None), (e, total, at)
 
 
 def _one_pass_back(g: Any, saved: Any, room: Any) -> Any:
@@ -173,7 +179,7 @@ def _one_pass_back(g: Any, saved: Any, room: Any) -> Any:
     return s.T
 
 
-surprise = _loss("cross_entropy(z, t)", _surprise, _surprise_z, _surprise_t, core=(_one_pass, _one_pass_back), classes=True,
+surprise = _loss("cross_entropy(z, t)", _surprise, _surprise_z, _surprise_t, core=(_one_pass, [_one_pass_back]), classes=True,
                  name="cross_entropy")  # fmt: skip
 
 # ----- Around the cores: checks, labels, weights -----
@@ -204,7 +210,7 @@ def _prediction(x: Any, loss: str) -> Tensor:
 def _target(x: Any, like: Tensor, loss: str) -> Tensor:
     """The target as a tensor of the prediction's dtype and shape; it never broadcasts."""
     dtype = like._data.dtype
-    t = x if type(x) is Tensor else _leaf(np.array(x, dtype))
+    t = x if type(x) is Tensor else _fixed(np.array(x, dtype))
     if t._data.shape != like._data.shape:
         raise ValueError(f"{loss}: input has shape {like.shape} and target {t.shape}; they must be the same (nothing is broadcast)")
     return t if t._data.dtype is dtype else t.astype(dtype)

@@ -12,7 +12,7 @@ import numpy as np
 
 from fluxgrad.rules.elementwise import gelu, relu, sigmoid, tanh
 from fluxgrad.rules.fused import affine
-from fluxgrad.tensor import Array, Tensor, _leaf, apply, apply1
+from fluxgrad.tensor import Array, Tensor, _fixed, _leaf, apply, apply1, recording
 
 if TYPE_CHECKING:
     from typing import Self
@@ -125,7 +125,7 @@ def _input(x: Any, dtype: np.dtype[Any]) -> Tensor:
     """A layer's input in its parameters' dtype."""
     if isinstance(x, Tensor):
         return x.astype(dtype)
-    return _leaf(np.asarray(x, dtype))
+    return _fixed(np.array(x, dtype, copy=recording.on or None))  # a graph saves it, and its owner may write to it
 
 
 class Linear(Module):

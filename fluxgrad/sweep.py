@@ -104,6 +104,7 @@ def pull(
     waiting = [(-t.index, t) for t in fluxions if t.row is not None and t not in ends]
     heapify(waiting)
     bounded, rooms = since >= 0, seen is None
+    sent: dict[int, Any] = {}
     ahead = heappop(waiting)[1] if waiting else None
     while ahead is not None:
         t, ahead = ahead, None
@@ -121,14 +122,16 @@ def pull(
             y = t._data
             if inputs is None:
                 inputs = (a._data,) if b is None else (a._data, b._data)
-        sent: dict[int, Any] = {}
-        for i, p in enumerate(operands, 1):
+        plain = kernel is None and type(row) is Elementwise and not options
+        for i, p in enumerate(operands):
             if not p._requires or bounded and p.index <= since:
                 continue
             if kernel is not None:
-                c = kernel[i](g, saved, p._room if rooms and p.row is None and p not in fluxions else None)
+                c = kernel[1][i](g, saved, p._room if rooms and p.row is None and p not in fluxions else None)
+            elif plain and type(local := row.fluxions[i](y, *inputs)) is not int:
+                c = g * local  # what row.pull does, without the call
             else:
-                c = row.pull(i - 1, g, y, inputs, options)
+                c = row.pull(i, g, y, inputs, options)
             if kernel is None or not row._builtin:
                 x = p._data
                 if type(c) is not _ndarray or c.dtype is not x.dtype or c.shape != x.shape:
@@ -145,9 +148,10 @@ def pull(
                     else:
                         heappush(waiting, (-p.index, p))
             if not rooms:
-                sent[i - 1] = c
+                sent[i] = c
         if seen is not None:
             seen(t, g, sent)
+            sent = {}
         if waiting:
             ahead = (heappop(waiting) if ahead is None else heappushpop(waiting, (-ahead.index, ahead)))[1]
     return fluxions

@@ -623,8 +623,6 @@ def _operand(x: Any, dtype: np.dtype[Any] | None, row: Row) -> Tensor:
         if (x, dtype) in _constants:
             return _constants[x, dtype]  # type: ignore[index]
         return _constant(x, dtype) if dtype is not None and dtype.kind == "f" else _fixed(_asarray(x))
-    if isinstance(x, Tensor):
-        raise TypeError(f"{row.name}: a subclass of Tensor is not an operand")
     if kind is not _ndarray and not isinstance(x, np.ndarray) and hasattr(kind, "__array_function__") and not isinstance(x, np.generic):
         raise TypeError(f"{row.name}: a Tensor beside a {kind.__name__}; convert one of them first")
     if x is None or isinstance(x, str | dict | set):
@@ -672,7 +670,8 @@ def apply2(row: Row, a: Any, b: Any) -> Tensor:
     if row.kernel is not None:
         return apply(row, (a, b))
     if type(b) is not Tensor:
-        b = _operand(b, a._data.dtype, row)
+        key = b, a._data.dtype
+        b = _constants[key] if type(b) is float and key in _constants else _operand(*key, row)
     elif type(a) is not Tensor:
         a = _operand(a, b._data.dtype, row)
     live = (a._requires or b._requires) and recording.on
@@ -712,14 +711,15 @@ def apply(row: Row, args: tuple[Any, ...], options: dict[str, Any] = _NONE) -> T
     on = recording.on
     live = False
     arrays = []
-    for p in args:
-        if type(p) is not Tensor:
-            dtypes = [p._data.dtype for p in args if type(p) is Tensor]
-            dtype = np.result_type(*dtypes) if dtypes else None
-            return apply(row, tuple([p if type(p) is Tensor else _operand(p, dtype, row) for p in args]), options)
-        if p._requires:
-            live = on
-        arrays.append(_freeze(p) if p.row is None and on and p._data.base is None else p._data)
+    try:
+        for p in args:
+            if p._requires:
+                live = on
+            arrays.append(_freeze(p) if p.row is None and p._extra is None and on and p._data.base is None else p._data)
+    except AttributeError:  # one is not a tensor
+        dtypes = [p._data.dtype for p in args if isinstance(p, Tensor)]
+        dtype = np.result_type(*dtypes) if dtypes else None
+        return apply(row, tuple([p if isinstance(p, Tensor) else _operand(p, dtype, row) for p in args]), options)
     saved = None
     try:
         if row.kernel is None:

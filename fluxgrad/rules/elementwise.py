@@ -80,7 +80,9 @@ log2 = elementwise("log₂ x", np.log2, lambda y, x: 1 / (x * LN2))
 log10 = elementwise("log₁₀ x", np.log10, lambda y, x: 1 / (x * LN10))
 log1p = elementwise("ln(1 + x)", np.log1p, lambda y, x: 1 / (1 + x))
 logaddexp = elementwise("ln(exp x + exp w)", np.logaddexp, lambda y, x, w: np.exp(x - y), lambda y, x, w: np.exp(w - y))
-logaddexp2 = elementwise("log₂(2^x + 2^w)", np.logaddexp2, lambda y, x, w: np.exp2(x - y), lambda y, x, w: np.exp2(w - y))
+logaddexp2 = elementwise(
+    "log₂(2^x + 2^w)", np.logaddexp2, lambda y, x, w: np.exp2(x - y), lambda y, x, w: np.exp2(w - y),
+)  # fmt: skip
 
 # ----- Trigonometric and hyperbolic, and their inverses -----
 
@@ -105,10 +107,12 @@ tan = elementwise("tan x", np.tan, lambda y, x: 1 + y * y)
 arcsin = elementwise("arcsin x", np.arcsin, lambda y, x: 1 / np.sqrt(1 - x * x))
 arccos = elementwise("arccos x", np.arccos, lambda y, x: -1 / np.sqrt(1 - x * x))
 arctan = elementwise("arctan x", np.arctan, lambda y, x: 1 / (1 + x * x))
-arctan2 = elementwise("arctan2(x, w)", np.arctan2, lambda y, x, w: w / (x * x + w * w), lambda y, x, w: -x / (x * x + w * w))
+arctan2 = elementwise(
+    "arctan2(x, w)", np.arctan2, lambda y, x, w: w / (x * x + w * w), lambda y, x, w: -x / (x * x + w * w),
+)  # fmt: skip
 sinh = elementwise("sinh x", np.sinh, lambda y, x: np.cosh(x))
 cosh = elementwise("cosh x", np.cosh, lambda y, x: np.sinh(x))
-tanh = elementwise("tanh x", np.tanh, lambda y, x: 1 - y * y, kernel=(_tanh, _tanh_back))
+tanh = elementwise("tanh x", np.tanh, lambda y, x: 1 - y * y, kernel=(_tanh, [_tanh_back]))
 arcsinh = elementwise("arcsinh x", np.arcsinh, lambda y, x: 1 / np.sqrt(1 + x * x))
 arccosh = elementwise("arccosh x", np.arccosh, lambda y, x: 1 / np.sqrt(x * x - 1))
 arctanh = elementwise("arctanh x", np.arctanh, lambda y, x: 1 / (1 - x * x))
@@ -196,7 +200,7 @@ def _gelu_x(y: Any, x: Any) -> Any:
 
 
 relu = elementwise("relu x", _relu, lambda y, x: x > 0, choice="0 at 0",
-                   kernel=(_relu_forward, lambda g, y, room: g * (y > 0)))  # fmt: skip
+                   kernel=(_relu_forward, [lambda g, y, room: g * (y > 0)]))  # fmt: skip
 sigmoid = elementwise("σ(x)", _sigmoid, lambda y, x: y * (1 - y), name="sigmoid")
 softplus = elementwise("softplus x", _softplus, lambda y, x: sigmoid(x))
 gelu = elementwise("gelu x", lambda x: 0.5 * x * (1 + _gelu_gate(x)), _gelu_x)

@@ -32,12 +32,21 @@ def _others(x: Any) -> Any:
     return np.prod(rest, axis=-1)
 
 
-def _prod_x(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def _last(reduced: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    """The order of axes that puts the reduced ones last."""
+    return tuple(k for k in range(ndim) if k not in reduced) + reduced
+
+
+def _as_one(x: Any, axis: Any) -> Any:
+    """x with its reduced axes as one, the last."""
     reduced = _axes(axis, x.ndim)
-    kept = tuple(k for k in range(x.ndim) if k not in reduced)
-    order = kept + reduced
-    flat = np.reshape(np.transpose(x, order), tuple(x.shape[k] for k in kept) + (count(x, reduced),))
-    rest = np.reshape(_others(flat), tuple(x.shape[k] for k in order))
+    x = np.transpose(x, _last(reduced, x.ndim))
+    return np.reshape(x, (*x.shape[: x.ndim - len(reduced)], count(x, range(-len(reduced), 0))))
+
+
+def _prod_x(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    order = _last(_axes(axis, x.ndim), x.ndim)
+    rest = np.reshape(_others(_as_one(x, axis)), tuple(x.shape[k] for k in order))
     return spread(g, x, axis, keepdims) * np.transpose(rest, np.argsort(order) if order else None)
 
 
@@ -49,17 +58,21 @@ def _prod(x: Any, axis: Any = None, keepdims: bool = False) -> tuple[Any, Any]:
 def _prod_back(g: Any, saved: Any, room: Any) -> Any:
     x, y, axis, keepdims = saved
     m = np.abs(y)
-    if (m >= np.finfo(m.dtype).tiny).all() and (m < np.inf).all():  # else it is 0, or out of range: the product of the others
-        return spread(g * y, x, axis, keepdims) / x
+    if (m >= np.finfo(m.dtype).tiny).all() and (m < np.inf).all():
+        return spread(g * y, x, axis, keepdims) / x  # one division an element, where y is neither 0 nor out of range
     return _prod_x(g, y, x, axis, keepdims)
 
 
 prod = fused("Π x", lambda x, axis=None, keepdims=False: np.prod(x, axis=axis, keepdims=keepdims), _prod_x,
-             kernel=(_prod, _prod_back), name="prod")  # fmt: skip
+             kernel=(_prod, [_prod_back]), name="prod")  # fmt: skip
 
 
 def _var(x: Any, axis: Any = None, keepdims: bool = False, ddof: float = 0) -> Any:
     return np.var(x, axis=axis, keepdims=keepdims, ddof=ddof)
+
+
+def _std(x: Any, axis: Any = None, keepdims: bool = False, ddof: float = 0) -> Any:
+    return np.std(x, axis=axis, keepdims=keepdims, ddof=ddof)
 
 
 def _var_x(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False, ddof: float = 0) -> Any:
@@ -72,8 +85,7 @@ def _std_x(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False, ddo
 
 
 var = fused("var x", _var, _var_x)
-std = fused("std x", lambda x, axis=None, keepdims=False, ddof=0: np.std(x, axis=axis, keepdims=keepdims, ddof=ddof), _std_x,
-            choice="0 where all are equal")  # fmt: skip
+std = fused("std x", _std, _std_x, choice="0 where all are equal")
 
 # ----- Softmax and its kin -----
 
@@ -113,7 +125,8 @@ def _sort_x(g: Any, y: Any, x: Any, axis: int = -1) -> Any:
     return np.take_along_axis(g, rank, axis)
 
 
-sort_ = fused("sort x", lambda x, axis=-1: np.sort(x, axis=axis, kind="stable"), _sort_x, choice="a tie keeps its order")
+sort_ = fused("sort x", lambda x, axis=-1: np.sort(x, axis=axis, kind="stable"), _sort_x,
+              choice="a tie keeps its order")  # fmt: skip
 
 # ----- A layer -----
 
@@ -140,8 +153,8 @@ affine = fused(
     lambda g, y, x, w, b: np.matmul(g, w),
     lambda g, y, x, w, b: np.matmul(np.transpose(np.reshape(g, (-1, w.shape[0]))), np.reshape(x, (-1, w.shape[1]))),
     lambda g, y, x, w, b: g,
-    kernel=(_affine, lambda g, saved, room: g.dot(saved[1]), _affine_w,
-            lambda g, saved, room: ones(len(g), g.dtype).dot(g, room)),
+    kernel=(_affine, [lambda g, saved, room: g.dot(saved[1]), _affine_w,
+                      lambda g, saved, room: ones(len(g), g.dtype).dot(g, room)]),
     name="affine",
 )  # fmt: skip
 
@@ -195,20 +208,14 @@ stands_for(np.min, np.amin)(min_)
 stands_for(np.prod)(prod)
 
 
-def _spread_options(name: str, ddof: float, correction: Any, extra: dict[str, Any]) -> float:
-    if extra:
-        raise TypeError(f"np.{name}: {', '.join(extra)}= has no fluxion here; leave it out")
-    return ddof if correction is None else float(correction)
-
-
 @stands_for(np.var)
-def var_(x: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False, correction: Any = None, **extra: Any) -> Any:
-    return var(x, axis=axis, keepdims=keepdims, ddof=_spread_options("var", ddof, correction, extra))
+def var_(x: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False, correction: Any = None) -> Any:
+    return var(x, axis=axis, keepdims=keepdims, ddof=ddof if correction is None else correction)
 
 
 @stands_for(np.std)
-def std_(x: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False, correction: Any = None, **extra: Any) -> Any:
-    return std(x, axis=axis, keepdims=keepdims, ddof=_spread_options("std", ddof, correction, extra))
+def std_(x: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False, correction: Any = None) -> Any:
+    return std(x, axis=axis, keepdims=keepdims, ddof=ddof if correction is None else correction)
 
 
 @stands_for(np.ptp)
@@ -268,13 +275,10 @@ def partition(x: Any, kth: Any, axis: int | None = -1) -> Any:
 
 @stands_for(np.median)
 def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    reduced = _axes(axis, x.ndim)
-    kept = tuple(k for k in range(x.ndim) if k not in reduced)
-    n = count(x, reduced)
-    ordered = np.sort(np.reshape(np.transpose(x, kept + reduced), tuple(x.shape[k] for k in kept) + (n,)), axis=-1)
+    n, ordered = count(x, axis), np.sort(_as_one(x, axis), axis=-1)
     middle = (ordered[..., (n - 1) // 2] + ordered[..., n // 2]) / 2
     middle = np.where(np.isnan(ordered[..., -1]), np.nan, middle)  # NaN sorts last
-    return np.expand_dims(middle, reduced) if keepdims else middle
+    return np.expand_dims(middle, _axes(axis, x.ndim)) if keepdims else middle
 
 
 @stands_for(np.nansum)
@@ -355,8 +359,8 @@ def norm_(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
         most = (np.max if ord > 0 else np.min)(sums, axis=then, keepdims=True)
         return most if keepdims else np.squeeze(most, reduced)
     raise TypeError(
-        f"np.linalg.norm: ord={ord!r} over {len(reduced)} axes has no rule here. One axis takes a number; two take None, 'fro', "
-        f"±1 or ±inf (the others need singular values)"
+        f"np.linalg.norm: ord={ord!r} over {len(reduced)} axes has no rule here. One axis takes a number; two take "
+        f"None, 'fro', ±1 or ±inf (the others need singular values)"
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-Kernel = tuple[Callable[..., tuple[Any, Any]], *tuple[Callable[[Any, Any, Any], Any], ...]]
+Kernel = tuple[Callable[..., tuple[Any, Any]], Sequence[Callable[[Any, Any, Any], Any]]]
 
 rules: dict[str, Row] = {}
 """Every row by its name: ``fg.rules["tanh"]``."""
@@ -197,8 +197,8 @@ class Fused(Row):
     Its *definition* is `value` and one pull L̇_x = f(L̇_y, y, *inputs) per input. Its push is the pull of the pull,
     since a pull is linear in L̇_y: no forward rule is written.
 
-    Any row may have a `kernel` where speed or digits ask for it: forward(*arrays, **options) gives (y, saved) in one pass;
-    then, one per input, back(L̇_y, saved, room) gives what goes to it, of its own shape and dtype, in a new array or in
+    Any row may have a `kernel` where speed or digits ask for it, (forward, [back, …]): forward(*arrays, **options) gives
+    (y, saved) in one pass; for each input its back(L̇_y, saved, room) gives what goes to it, of its own shape and dtype, in a new array or in
     `room`, where that is not None and fits. Saved is None where the kernel does not suit the operands. Numbers come from
     the kernel, further fluxions and all other readings from the definition.
     """

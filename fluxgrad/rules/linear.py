@@ -68,10 +68,10 @@ def _sum_back(g: Any, saved: Any, room: Any) -> Any:
 
 
 sum_ = linear("Σ x", lambda x, axis=None, keepdims=False: np.sum(x, axis=axis, keepdims=keepdims), spread,
-              kernel=(_sum, _sum_back), name="sum")  # fmt: skip
+              kernel=(_sum, [_sum_back]), name="sum")  # fmt: skip
 mean = linear(
     "mean x", lambda x, axis=None, keepdims=False: np.mean(x, axis=axis, keepdims=keepdims),
-    lambda g, x, axis=None, keepdims=False: spread(g / count(x, axis), x, axis, keepdims), kernel=(_mean, _sum_back),
+    lambda g, x, axis=None, keepdims=False: spread(g / count(x, axis), x, axis, keepdims), kernel=(_mean, [_sum_back]),
 )  # fmt: skip
 
 
@@ -139,12 +139,14 @@ def _einsum_operand(i: int, g: Any, *operands: Any, subscripts: str) -> Any:
     return np.einsum(",".join(t for t, _ in factors) + "->" + mine, *(w for _, w in factors))
 
 
-_einsum = linear("einsum", lambda *xs, subscripts: np.einsum(subscripts, *xs), _einsum_operand, jointly=False, variadic=True)
+_einsum = linear("einsum", lambda *xs, subscripts: np.einsum(subscripts, *xs), _einsum_operand,
+                 jointly=False, variadic=True)  # fmt: skip
 
 # ----- Moving -----
 
 reshape = linear("reshape x", lambda x, shape: np.reshape(x, shape), lambda g, x, shape: np.reshape(g, x.shape))
-expand_dims = linear("expand_dims x", lambda x, axis: np.expand_dims(x, axis), lambda g, x, axis: np.reshape(g, x.shape))
+expand_dims = linear("expand_dims x", lambda x, axis: np.expand_dims(x, axis),
+                     lambda g, x, axis: np.reshape(g, x.shape))  # fmt: skip
 squeeze = linear("squeeze x", lambda x, axis=None: np.squeeze(x, axis), lambda g, x, axis=None: np.reshape(g, x.shape))
 
 
@@ -174,8 +176,8 @@ def unstretch(g: Any, shape: tuple[int, ...]) -> Any:
     return np.reshape(g, shape) if g.shape != shape else g
 
 
-broadcast_to = linear("broadcast x", lambda x, shape: np.broadcast_to(x, shape), lambda g, x, shape: unstretch(g, x.shape),
-                      name="broadcast_to")  # fmt: skip
+broadcast_to = linear("broadcast x", lambda x, shape: np.broadcast_to(x, shape),
+                      lambda g, x, shape: unstretch(g, x.shape), name="broadcast_to")  # fmt: skip
 
 
 def _window(i: int, xs: Sequence[Any], axis: int) -> tuple[slice, ...]:
@@ -223,7 +225,8 @@ def _scatter(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
     return z
 
 
-getitem = linear("x[…]", lambda x, index: x[index], lambda g, x, index: scatter(g, index=index, shape=x.shape), name="getitem")
+getitem = linear("x[…]", lambda x, index: x[index],
+                 lambda g, x, index: scatter(g, index=index, shape=x.shape), name="getitem")  # fmt: skip
 scatter = linear("scatter x", _scatter, lambda g, x, index, shape: g[index])
 
 # ----- NumPy's functions that are built from these rows -----
@@ -385,8 +388,8 @@ def ravel(x: Any, order: str = "C") -> Any:
 
 @stands_for(np.swapaxes)
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
-    axes = list(range(x.ndim))
-    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+    axes, (a, b) = list(range(x.ndim)), (normalize_axis_index(k, x.ndim) for k in (axis1, axis2))
+    axes[a], axes[b] = b, a
     return np.transpose(x, axes)
 
 
@@ -478,19 +481,15 @@ def append(x: Any, values: Any, axis: int | None = None) -> Any:
 def array_split(x: Any, sections: Any, axis: int = 0) -> list[Any]:
     axis = normalize_axis_index(axis, x.ndim)
     pieces = np.array_split(np.arange(x.shape[axis]), sections)
-    ends = np.cumsum([0] + [len(p) for p in pieces]) if isinstance(sections, int | np.integer) else None
-    if ends is None:
-        cuts = [0, *sections, x.shape[axis]]
-        bounds = [(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
-    else:
-        bounds = [(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-    return [x[(slice(None),) * axis + (slice(a, b),)] for a, b in bounds]
+    bounds = [(int(p[0]), int(p[-1]) + 1) if len(p) else (0, 0) for p in pieces]
+    return [x[(slice(None),) * axis + (slice(*ends),)] for ends in bounds]
 
 
 @stands_for(np.split)
 def split(x: Any, sections: Any, axis: int = 0) -> list[Any]:
-    if isinstance(sections, int | np.integer) and x.shape[axis] % sections:
-        raise ValueError(f"np.split: axis {axis} of length {x.shape[axis]} does not divide into {sections} equal parts")
+    n = x.shape[normalize_axis_index(axis, x.ndim)]
+    if isinstance(sections, int | np.integer) and n % sections:
+        raise ValueError(f"np.split: axis {axis} of length {n} does not divide into {sections} equal parts")
     return list(np.array_split(x, sections, axis))
 
 
@@ -633,8 +632,8 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     lead = (slice(None),) * normalize_axis_index(axis, x.ndim)
     edge = (*x.shape[: len(lead)], 1, *x.shape[len(lead) + 1 :])
     if prepend is not None or append is not None:
-        parts = [prepend, x, append]
-        x = np.concatenate([p if np.ndim(p) else np.broadcast_to(_array(p), edge) for p in parts if p is not None], axis)
+        parts = [_array(p) for p in (prepend, x, append) if p is not None]
+        x = np.concatenate([p if p.ndim else np.broadcast_to(p, edge) for p in parts], axis)
     for _ in range(n):
         x = x[(*lead, slice(1, None))] - x[(*lead, slice(None, -1))]
     return x
@@ -670,7 +669,8 @@ def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
     width: Any = dx
     if x is not None:
         x = _array(x)
-        width = np.diff(x, axis=axis - y.ndim) if x.ndim > 1 else np.reshape(np.diff(x), (-1,) + (1,) * (y.ndim - 1 - axis))
+        x = x if x.ndim > 1 else np.reshape(x, (-1,) + (1,) * (y.ndim - 1 - axis))
+        width = np.diff(x, axis=axis - y.ndim)
     return np.sum((y[(*lead, slice(1, None))] + y[(*lead, slice(None, -1))]) / 2 * width, axis=axis)
 
 
@@ -678,7 +678,8 @@ def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
 def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Any:
     start, stop = (x if isinstance(x, int | float) else _array(x) for x in (start, stop))
     dtype = np.result_type(1.0, *(getattr(x, "dtype", x) for x in (start, stop)))
-    n, k = max(num - endpoint, 1), np.arange(num).reshape((-1,) + (1,) * max(np.ndim(start), np.ndim(stop))).astype(dtype)
+    n, k = max(num - endpoint, 1), np.arange(num).astype(dtype)
+    k = np.reshape(k, (-1,) + (1,) * max(np.ndim(start), np.ndim(stop)))
     return (start * (n - k) + stop * k) / n
 
 
