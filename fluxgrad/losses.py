@@ -15,7 +15,7 @@ import numpy as np
 from fluxgrad.rules.elementwise import sigmoid, softplus
 from fluxgrad.rules.fused import logsumexp, softmax
 from fluxgrad.rules.kinds import Fused, Kernel, fused
-from fluxgrad.tensor import Array, Tensor, _fixed, apply
+from fluxgrad.tensor import Array, Tensor, _fixed, _kind_of, apply
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -43,12 +43,14 @@ def _loss(
 
     def reduced(*inputs: Any, reduction: str = "none", **options: Any) -> Any:
         losses = value(*inputs, **options)
-        return np.mean(losses) if reduction == "mean" else np.sum(losses) if reduction == "sum" else losses
+        if reduction == "mean":
+            return np.mean(losses) if losses.size else np.sum(losses) * np.nan
+        return np.sum(losses) if reduction == "sum" else losses
 
     def pull_of(signal: Callable[..., Any]) -> Callable[..., Any]:
         def pull(g: Any, L: Any, *inputs: Any, reduction: str = "none", **options: Any) -> Any:
             if reduction == "mean":
-                g = g / examples(inputs[0])
+                g = g / max(examples(inputs[0]), 1)
             if reduction == "none" and classes:
                 g = np.expand_dims(g, -1)
             return g * signal(*inputs, **options)
@@ -90,7 +92,7 @@ def _loss(
 
 
 def _fits(p: Array, t: Array) -> bool:
-    return p.dtype is t.dtype and p.shape == t.shape
+    return p.dtype is t.dtype and p.shape == t.shape != ()
 
 
 def _squared(p: Array, t: Array) -> tuple[Any, Any]:
@@ -151,6 +153,7 @@ def _surprise(z: Any, t: Any, at: Any = None) -> Any:
 
 
 def _surprise_z(z: Any, t: Any, at: Any = None) -> Any:
+    t = t.astype(z.dtype)
     return np.sum(t, axis=-1, keepdims=True) * softmax(z) - t
 
 
@@ -197,23 +200,38 @@ def _reduction(reduction: str) -> dict[str, Any]:
 def _weighted(losses: Tensor, weight: Any, reduction: str) -> Tensor:
     """The weighted losses of single examples, reduced: the mean is over all of them (PyTorch's)."""
     losses = losses * weight
-    return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
+    if reduction == "mean":
+        return losses.mean() if losses.size else losses.sum() * np.nan
+    return losses.sum() if reduction == "sum" else losses
+
+
+def _real(x: Any, loss: str, argument: str) -> Array:
+    """An argument's own array, if it holds real numbers."""
+    array = np.asarray(x)
+    if x is None or array.dtype.kind not in "fiub":
+        given = repr(x) if x is None or isinstance(x, str | list) else _kind_of(array)
+        raise TypeError(f"{loss}: {argument} must be a Tensor or an array of real numbers; given {given} (dtype {array.dtype})")
+    return array
 
 
 def _prediction(x: Any, loss: str) -> Tensor:
-    t = x if type(x) is Tensor else Tensor(x)
-    if t._data.dtype.kind != "f":
+    t = x if type(x) is Tensor else Tensor(_real(x, loss, "input"))
+    if t._value.dtype.kind != "f":
         raise ValueError(f"{loss}: input must be floating; given dtype {t.dtype}")
     return t
 
 
 def _target(x: Any, like: Tensor, loss: str) -> Tensor:
     """The target as a tensor of the prediction's dtype and shape; it never broadcasts."""
-    dtype = like._data.dtype
-    t = x if type(x) is Tensor else _fixed(np.array(x, dtype))
-    if t._data.shape != like._data.shape:
+    dtype = like._value.dtype
+    t = x
+    if type(x) is not Tensor:
+        if type(x) is not np.ndarray or x.dtype is not dtype:
+            x = _real(x, loss, "target")
+        t = _fixed(np.array(x, dtype))
+    if t._value.shape != like._value.shape:
         raise ValueError(f"{loss}: input has shape {like.shape} and target {t.shape}; they must be the same (nothing is broadcast)")
-    return t if t._data.dtype is dtype else t.astype(dtype)
+    return t if t._value.dtype is dtype else t.astype(dtype)
 
 
 def mse_loss(input: Any, target: Any, reduction: Reduction = "mean") -> Tensor:
@@ -277,7 +295,10 @@ def binary_cross_entropy_with_logits(
     options = _reduction(reduction)
     if weight is None:
         return apply(logistic, (z, t), options)
-    return _weighted(apply(logistic, (z, t)), np.asarray(weight, z.dtype), reduction)
+    weights = np.array(_real(weight, name, "weight"), z.dtype)
+    if weights.ndim > z.ndim or any(n not in (1, m) for n, m in zip(weights.shape[::-1], z.shape[::-1], strict=False)):
+        raise ValueError(f"{name}: weight of shape {weights.shape} does not broadcast to input's {z.shape}")
+    return _weighted(apply(logistic, (z, t)), weights, reduction)
 
 
 def sigmoid_focal_loss(
@@ -300,8 +321,10 @@ def sigmoid_focal_loss(
         raise ValueError(f"sigmoid_focal_loss: alpha must lie in [0, 1], or be None; given {alpha!r}")
     z = _prediction(input, "sigmoid_focal_loss")
     t = _target(target, z, "sigmoid_focal_loss")
-    if t.requires_grad or not np.isin(t.data, (0, 1)).all():
-        raise ValueError("sigmoid_focal_loss: targets must be 0 or 1, and cannot require grad")
+    other = t._value[(t._value != 0) & (t._value != 1)]
+    if t.requires_grad or other.size:
+        given = f"{other.flat[0]}" if other.size else "one that requires grad"
+        raise ValueError(f"sigmoid_focal_loss: target must be 0 or 1 and cannot require grad; given {given}")
     options = _reduction(reduction)
     if alpha is None:
         return apply(focal, (z, t), {"gamma": float(gamma), **options})
@@ -311,7 +334,7 @@ def sigmoid_focal_loss(
 
 def _one_hot(labels: Any, classes: int, shape: tuple[int, ...], loss: str) -> tuple[Tensor, Array]:
     """Labels as one True a row, and where these stand with the classes first."""
-    t = labels._data if isinstance(labels, Tensor) else np.asarray(labels)
+    t = labels._value if isinstance(labels, Tensor) else _real(labels, loss, "labels")
     if t.dtype.kind not in "iu" and t.size:
         raise ValueError(f"{loss}: labels must be integers; given dtype {t.dtype}")
     if t.shape != shape:
@@ -344,8 +367,8 @@ def cross_entropy(input: Any, target: Any, reduction: Reduction = "mean") -> Ten
     array([[ 0.25,  0.25, -0.75,  0.25]])
     """
     z = _prediction(input, "cross_entropy")
-    if z.ndim == 0:
-        raise ValueError("cross_entropy: logits need an axis of classes; given one number")
+    if z.ndim == 0 or z.shape[min(z.ndim - 1, 1)] == 0:
+        raise ValueError(f"cross_entropy: input needs an axis of classes, and at least one class (not 0); given shape {z.shape}")
     shape = z.shape[:1] + z.shape[2:] if z.ndim > 1 else ()
     classes = z.shape[1] if z.ndim > 1 else z.shape[0]
     hot, at = _one_hot(target, classes, shape, "cross_entropy")

@@ -12,7 +12,7 @@ import numpy as np
 
 from fluxgrad.rules.elementwise import gelu, relu, sigmoid, tanh
 from fluxgrad.rules.fused import affine
-from fluxgrad.tensor import Array, Tensor, _fixed, _leaf, apply, apply1, recording
+from fluxgrad.tensor import Array, Tensor, _fixed, _kind_of, _leaf, apply, apply1, recording
 
 if TYPE_CHECKING:
     from typing import Self
@@ -47,11 +47,16 @@ class Module:
     def __call__(self, *args: Any) -> Any:
         return self.forward(*args)
 
-    def _parts(self) -> Iterator[tuple[str, Any]]:
-        for name, part in vars(self).items():
+    def _parts(self) -> Iterator[tuple[str, Module | Tensor]]:
+        """The modules and leaf tensors among the attributes, in lists, tuples and dicts too."""
+        waiting = list(vars(self).items())
+        while waiting:
+            name, part = waiting.pop(0)
             if isinstance(part, list | tuple):
-                yield from ((f"{name}.{k}", p) for k, p in enumerate(part) if isinstance(p, Module | Tensor))
-            elif isinstance(part, Module | Tensor):
+                waiting[:0] = [(f"{name}.{k}", p) for k, p in enumerate(part)]
+            elif isinstance(part, dict):
+                waiting[:0] = [(f"{name}.{k}", p) for k, p in part.items()]
+            elif isinstance(part, Module) or (isinstance(part, Tensor) and part.row is None):
                 yield name, part
 
     def modules(self) -> Iterator[Module]:
@@ -62,7 +67,10 @@ class Module:
                 yield from part.modules()
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """(name, parameter) pairs, as in `layers.0.weight`; a parameter that is shared comes once."""
+        """(name, parameter) pairs, as in `layers.0.weight`, of what requires grad; a parameter that is shared comes once."""
+        return ((name, p) for name, p in self._tensors(prefix) if p.requires_grad)
+
+    def _tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         met: set[int] = set()
         for name, p in self._named(prefix):
             if id(p) not in met:
@@ -73,7 +81,7 @@ class Module:
         for name, part in self._parts():
             if isinstance(part, Module):
                 yield from part._named(f"{prefix}{name}.")
-            elif part.requires_grad and part.row is None:
+            else:
                 yield prefix + name, part
 
     def parameters(self) -> Iterator[Tensor]:
@@ -84,12 +92,12 @@ class Module:
             p.grad = None
 
     def state_dict(self) -> dict[str, Array]:
-        """Every parameter's numbers by name, copied: `np.savez(path, **model.state_dict())` keeps them."""
-        return {name: p.detach().numpy().copy() for name, p in self.named_parameters()}
+        """The numbers of every tensor in it, frozen ones too, by name and copied: `np.savez(path, **model.state_dict())`."""
+        return {name: p._value.copy() for name, p in self._tensors()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take the numbers of a `state_dict()`, or of `np.load(path)`. Raises KeyError or ValueError where names or shapes differ."""
-        own = dict(self.named_parameters())
+        own = dict(self._tensors())
         if set(own) != set(state):
             missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
             raise KeyError(f"load_state_dict: missing {missing}, unexpected {extra}")
@@ -98,7 +106,7 @@ class Module:
             if arrays[name].shape != p.shape:
                 raise ValueError(f"load_state_dict: {name} has shape {p.shape}; given {arrays[name].shape}")
         for name, p in own.items():
-            new = np.empty_like(p._data)  # in the parameter's own memory layout
+            new = np.empty_like(p._value)  # in the parameter's own memory layout
             new[...] = arrays[name]
             p.data = new
 
@@ -125,6 +133,9 @@ def _input(x: Any, dtype: np.dtype[Any]) -> Tensor:
     """A layer's input in its parameters' dtype."""
     if isinstance(x, Tensor):
         return x.astype(dtype)
+    x = np.asarray(x)
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"a layer's input must be real numbers; given {_kind_of(x)} (dtype {x.dtype})")
     return _fixed(np.array(x, dtype, copy=recording.on or None))  # a graph saves it, and its owner may write to it
 
 
@@ -148,8 +159,8 @@ class Linear(Module):
         self.bias = Tensor(rng.uniform(-bound, bound, out_features), True, "b", dtype) if bias else None
 
     def forward(self, x: Any) -> Tensor:
-        dtype = self.weight._data.dtype
-        if type(x) is not Tensor or x._data.dtype is not dtype:
+        dtype = self.weight._value.dtype
+        if type(x) is not Tensor or x._value.dtype is not dtype:
             x = _input(x, dtype)
         try:
             if self.bias is None:

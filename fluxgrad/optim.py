@@ -23,16 +23,14 @@ LARGE = 2**15  # elements; from here on the copy into a shared buffer costs more
 class _Flat:
     """A flat buffer, and each parameter's view of it in its own shape and memory order."""
 
-    def __init__(self, params: Sequence[Tensor], writeable: bool = False) -> None:
+    def __init__(self, params: Sequence[Tensor], orders: Sequence[Any], writeable: bool = False) -> None:
         self.flat = np.zeros(sum(p.size for p in params), params[0].dtype)
         self.slices: list[slice] = []
-        self.orders: list[Any] = []
         self.views: list[Array] = []
         start = 0
-        for p in params:
+        for p, order in zip(params, orders, strict=True):
             self.slices.append(slice(start, start + p.size))
-            self.orders.append("F" if p._data.flags.f_contiguous and p.ndim > 1 else "C")
-            self.views.append(self.flat[self.slices[-1]].reshape(p.shape, order=self.orders[-1]))
+            self.views.append(self.flat[self.slices[-1]].reshape(p.shape, order=order))
             self.views[-1].flags.writeable = writeable
             start += p.size
         self.count()
@@ -52,7 +50,9 @@ class _Group:
 
     def __init__(self, params: Sequence[Tensor], states: int) -> None:
         self.params = params
-        self.now, self.next, self.fluxion = _Flat(params), _Flat(params), self._fluxion()
+        self.orders = ["F" if p._value.flags.f_contiguous and p.ndim > 1 else "C" for p in params]
+        self.now, self.next = _Flat(params, self.orders), _Flat(params, self.orders)
+        self.fluxion = self._fluxion()
         self.scratch = np.empty_like(self.now.flat)
         self.states = [np.zeros_like(self.now.flat) for _ in range(states)]
         self.together, self.counts = True, [0]
@@ -66,7 +66,7 @@ class _Group:
 
     def _fluxion(self) -> _Flat:
         """Room for the fluxions, which the next sweep writes into."""
-        fluxion = _Flat(self.params, writeable=True)
+        fluxion = _Flat(self.params, self.orders, writeable=True)
         for p, v in zip(self.params, fluxion.views, strict=True):
             p._room = v
         fluxion.count()
@@ -76,47 +76,44 @@ class _Group:
         """Update all parameters at once, or one by one where some have no fluxion."""
         params, now, new = self.params, self.now, self.next
         if new.is_held():
-            new = _Flat(params)
+            new = _Flat(params, self.orders)
         for p, v, f in zip(params, now.views, self.fluxion.views, strict=True):
-            if p._data is not v or p._grad is not f:
+            if p._value is not v or p._grad is not f or not self.together:
                 self._step_gathered(update, new)
                 break
         else:
             self.counts[0] += 1
             update(now.flat, new.flat, self.fluxion.flat, self.scratch, self.states, self.counts[0])
             for p, v in zip(params, new.views, strict=True):
-                p._data = v
+                p._value = v
         self.now, self.next = new, now
 
     def _step_gathered(self, update: Update, new: _Flat) -> None:
-        """The same where values or fluxions lie elsewhere: set by the user, a state_dict, another optimiser; or missing."""
-        params, now = self.params, self.now
-        for p, s, o in zip(params, now.slices, now.orders, strict=True):
-            now.flat[s] = p._data.ravel(o)
-        if self.together and all(p._grad is not None for p in params):
-            g = np.concatenate([p._grad.ravel(o) for p, o in zip(params, now.orders, strict=True)])  # type: ignore[union-attr]
+        """The same where values or fluxions lie elsewhere: set by the user, a state_dict, another optimiser; or missing.
+        One that has no fluxion stays where it is, and from then on each has its own count of steps."""
+        params, orders = self.params, self.orders
+        now = np.concatenate([p._value.ravel(o) for p, o in zip(params, orders, strict=True)])
+        missing = [p._grad is None for p in params]
+        if self.together and not any(missing):
+            g = np.concatenate([p._grad.ravel(o) for p, o in zip(params, orders, strict=True)])  # type: ignore[union-attr]
             self.counts[0] += 1
-            update(now.flat, new.flat, g, self.scratch, self.states, self.counts[0])
+            update(now, new.flat, g, self.scratch, self.states, self.counts[0])
+        elif not all(missing):
+            if self.together:
+                self.together, self.counts = False, self.counts * len(params)
+            new.flat[...] = now
+            for k, (p, s, o) in enumerate(zip(params, new.slices, orders, strict=True)):
+                if p._grad is not None:
+                    self.counts[k] += 1
+                    states = [state[s] for state in self.states]
+                    update(now[s], new.flat[s], p._grad.ravel(o), self.scratch[s], states, self.counts[k])
         else:
-            self._step_apart(update, new)
+            return
         for p, v in zip(params, new.views, strict=True):
-            if p._data.base is None and p._data.flags.writeable and _holders(p) > _ALONE:
-                np.copyto(p._data, v)  # the user keeps this array as the parameter's
+            if p._value.base is None and p._value.flags.writeable and _holders(p) > _ALONE:
+                np.copyto(p._value, v)  # the user keeps this array as the parameter's
             else:
-                p._data = v
-
-    def _step_apart(self, update: Update, new: _Flat) -> None:
-        """One parameter at a time, each with its own count of steps: one without a fluxion stays where it is."""
-        now = self.now
-        if self.together:
-            self.together, self.counts = False, self.counts * len(self.params)
-        for k, (p, s, o) in enumerate(zip(self.params, now.slices, now.orders, strict=True)):
-            if p._grad is None:
-                new.flat[s] = now.flat[s]
-            else:
-                self.counts[k] += 1
-                states = [state[s] for state in self.states]
-                update(now.flat[s], new.flat[s], p._grad.ravel(o), self.scratch[s], states, self.counts[k])
+                p._value = v
 
 
 class Optimizer:
@@ -127,14 +124,14 @@ class Optimizer:
     def __init__(self, params: Iterable[Tensor], lr: float) -> None:
         if isinstance(params, Tensor):
             raise TypeError("an optimiser takes an iterable of parameters: [w], or model.parameters()")
-        unique = list(dict.fromkeys(params))
-        if not unique:
+        given = list(params)
+        if not given:
             raise ValueError("an optimiser needs at least one parameter; given none (was the iterator used up?)")
-        for p in unique:
+        for p in given:
             if not isinstance(p, Tensor) or p.row is not None or not p.requires_grad:
                 raise TypeError(f"an optimiser steps leaf tensors that require grad; given {p!r}")
-        if not lr >= 0:
-            raise ValueError(f"lr must not be negative; given {lr!r}")
+        unique = list(dict.fromkeys(given))
+        _not_negative(lr=lr)
         self.lr = lr
         self.params = unique
         small: dict[np.dtype[Any], list[Tensor]] = {}
@@ -160,10 +157,16 @@ class Optimizer:
         raise NotImplementedError
 
 
+def _not_negative(**settings: float) -> None:
+    for name, value in settings.items():
+        if not value >= 0:
+            raise ValueError(f"{name} must not be negative; given {value!r}")
+
+
 class SGD(Optimizer):
     """w ← w − lr·(L̇_w + weight_decay·w); with momentum μ: v ← μ·v + …, w ← w − lr·v (nesterov: w − lr·(… + μ·v)).
 
-    PyTorch's SGD. Raises ValueError for a negative lr, or for nesterov without momentum.
+    PyTorch's SGD. Raises ValueError for a negative setting, or for nesterov without momentum.
 
     >>> import fluxgrad as fg
     >>> w = fg.Tensor([1.0, 2.0], requires_grad=True)
@@ -173,6 +176,8 @@ class SGD(Optimizer):
     >>> w.data
     array([0.8, 1.6])
     """
+
+    _states = 1
 
     def __init__(
         self,
@@ -185,7 +190,7 @@ class SGD(Optimizer):
         if nesterov and not momentum > 0:
             raise ValueError("SGD: nesterov needs a momentum")
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
-        self._states = 1 if momentum else 0
+        _not_negative(momentum=momentum, weight_decay=weight_decay)
         super().__init__(params, lr)
 
     def _update(self, now: Array, new: Array, g: Array, scratch: Array, states: list[Array], count: int) -> None:
@@ -208,7 +213,7 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """m ← β₁m + (1 − β₁)g, v ← β₂v + (1 − β₂)g², w ← w − lr·m̂/(√v̂ + ε), m̂ and v̂ corrected for their start at 0.
 
-    PyTorch's Adam; weight_decay is added to the fluxion. Raises ValueError for a negative lr or betas outside [0, 1).
+    PyTorch's Adam; weight_decay is added to the fluxion. Raises ValueError for a negative setting or betas outside [0, 1).
 
     >>> import fluxgrad as fg
     >>> w = fg.Tensor([1.0], requires_grad=True)
@@ -232,6 +237,7 @@ class Adam(Optimizer):
     ) -> None:
         if not all(0 <= b < 1 for b in betas):
             raise ValueError(f"{type(self).__name__}: betas must lie in [0, 1); given {betas!r}")
+        _not_negative(eps=eps, weight_decay=weight_decay)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         super().__init__(params, lr)
 

@@ -11,6 +11,7 @@ tensors instead, and the sweep is recorded like any other computation.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Iterator, Sequence, Set
 from heapq import heapify, heappop, heappush, heappushpop
 from sys import getrefcount
@@ -21,7 +22,7 @@ import numpy as np
 
 from fluxgrad.rules.kinds import Elementwise, Fused, Row, one
 from fluxgrad.rules.linear import astype, unstretch
-from fluxgrad.tensor import _MANY, Array, Tensor, recording
+from fluxgrad.tensor import _MANY, Array, Tensor, _own, recording
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -51,7 +52,7 @@ def order(*roots: Tensor, since: int = -1) -> Iterator[Tensor]:
         t = heappop(waiting)[1]
         yield t
         for p in t.operands:
-            if p._requires and p.index > since and p not in met:
+            if since < p.index < t.index and p not in met:
                 met.add(p)
                 heappush(waiting, (-p.index, p))
 
@@ -70,7 +71,7 @@ def _fit(c: Any, x: Array, row: Row) -> Any:
             raise ValueError(f"the rule {row.name} ({row.form}) gives a wrong shape: {error}") from None
     if c.dtype != x.dtype:
         c = astype(c, dtype=x.dtype)
-    return c
+    return c if type(c) is Tensor else np.asarray(c)
 
 
 def _sum(a: Any, b: Any) -> Any:
@@ -82,7 +83,7 @@ def _sum(a: Any, b: Any) -> Any:
 def _as_tensors(t: Tensor) -> tuple[Any, ...]:
     """A node's operands to be read as a new graph; a leaf that was given other numbers since cannot be."""
     for p, x in zip(t.operands, t.inputs, strict=True):
-        if p._data is not x and not np.array_equal(p._data, x, equal_nan=True):
+        if p._value is not x and not np.array_equal(p._value, x, equal_nan=True):
             raise RuntimeError(
                 f"the data of {p._told()} were changed after {t.row.name} was recorded, so further fluxions "  # type: ignore[union-attr]
                 f"cannot be taken through it; compute the value again, then differentiate"
@@ -109,6 +110,7 @@ def pull(
     while ahead is not None:
         t, ahead = ahead, None
         g = fluxions.pop(t)
+        stamp = t.index
         row: Any = t.row
         a, b, extra = t._a, t._b, t._extra
         operands = a if b is _MANY else (a, b) if b is not None else (a,)
@@ -119,12 +121,12 @@ def pull(
         elif graph:
             y, inputs = t, _as_tensors(t)
         else:
-            y = t._data
+            y = t._value
             if inputs is None:
-                inputs = (a._data,) if b is None else (a._data, b._data)
+                inputs = (a._value,) if b is None else (a._value, b._value)
         plain = kernel is None and type(row) is Elementwise and not options
         for i, p in enumerate(operands):
-            if not p._requires or bounded and p.index <= since:
+            if p.index >= stamp or bounded and p.index <= since:
                 continue
             if kernel is not None:
                 c = kernel[1][i](g, saved, p._room if rooms and p.row is None and p not in fluxions else None)
@@ -133,7 +135,7 @@ def pull(
             else:
                 c = row.pull(i, g, y, inputs, options)
             if kernel is None or not row._builtin:
-                x = p._data
+                x = p._value
                 if type(c) is not _ndarray or c.dtype is not x.dtype or c.shape != x.shape:
                     if c is None:
                         continue
@@ -169,8 +171,8 @@ def _seed(root: Tensor, gradient: Any, who: str) -> Any:
                 f"{who}: a fluxion flows from one number, and {root._told()} has shape {root.shape}. Reduce it first "
                 f"(L.sum() or L.mean()), or pass gradient= of that shape"
             )
-        return one(root._data.dtype) if root._data.ndim == 0 else np.ones(root.shape, root.dtype)
-    g = np.asarray(gradient.data if isinstance(gradient, Tensor) else gradient, root.dtype)
+        return one(root._value.dtype) if root._value.ndim == 0 else np.ones(root.shape, root.dtype)
+    g = _own(gradient, root.dtype, f"{who}: gradient")
     if g.shape != root.shape:
         raise ValueError(f"{who}: gradient of shape {g.shape} for a value of shape {root.shape}")
     return g
@@ -184,22 +186,22 @@ def backward(root: Tensor, gradient: ArrayLike | None = None) -> None:
             t._grad = _sum(t._grad, g)
         elif g is t._room:
             t._room, t._grad = None, g
-        elif getrefcount(g) > _UNSHARED or (
-            g.base is not None and (getrefcount(g.base) > _UNSHARED - 1 or not g.flags.writeable)
+        elif getrefcount(g) > _LONE or (
+            g.base is not None and (getrefcount(g.base) > _LONE_BASE or not g.flags.writeable)
         ):
             t._grad = g.copy("K")  # another .grad, the caller or a kernel has this very array
         else:
             t._grad = g
 
 
-def _unshared() -> int:
-    """What getrefcount says in such a loop of an array that nothing but the dict holds."""
-    for _, g in {None: np.zeros(1)}.items():
-        count = getrefcount(g)
-    return count
+def _lone() -> tuple[int, int]:
+    """What getrefcount says in such a loop of an array that nothing but the dict holds, and of the base of one that is a view."""
+    for _, g in {None: np.zeros(2)[:1]}.items():  # noqa: B007, PERF102
+        counts = getrefcount(g), getrefcount(g.base)
+    return counts
 
 
-_UNSHARED = _unshared()
+_LONE, _LONE_BASE = _lone()
 
 
 class Step(NamedTuple):
@@ -238,7 +240,7 @@ class Flows:
         return t in self._fluxions
 
     def value(self, t: Tensor) -> Array:
-        return self._values.get(t, t._data)
+        return self._values.get(t, t._value)
 
 
 def flows(L: Tensor, gradient: ArrayLike | None = None) -> Flows:
@@ -261,10 +263,10 @@ def flows(L: Tensor, gradient: ArrayLike | None = None) -> Flows:
         row, inputs, operands = t.row, t.inputs, t.operands
         assert row is not None
         every[t] = g
-        parents = tuple(p if p._requires else None for p in operands)
+        parents = tuple(p if p.index < t.index else None for p in operands)
         local: list[Array | None] = [None] * len(operands)
         for i in sent if isinstance(row, Elementwise) else ():
-            local[i] = np.broadcast_to(np.asarray(row.fluxions[i](t._data, *inputs, **t.options), t.dtype), t.shape)
+            local[i] = np.broadcast_to(np.asarray(row.fluxions[i](t._value, *inputs, **t.options), t.dtype), t.shape)
         parts = tuple(map(sent.get, range(len(operands))))
         steps.append(Step(t, row, parents, inputs, t.options, g, tuple(local), parts))
 
@@ -289,7 +291,7 @@ def _transpose(linear: Callable[[Any], Any], like: Array, cotangent: Any, graph:
 
 def _push_step(t: Tensor, velocities: Sequence[Any], graph: bool) -> Any:
     row = t.row
-    y, inputs = (t, _as_tensors(t)) if graph else (t._data, t.inputs)
+    y, inputs = (t, _as_tensors(t)) if graph else (t._value, t.inputs)
     if not isinstance(row, Fused):
         return row.push(velocities, y, inputs, t.options)  # type: ignore[union-attr]
     total = None
@@ -300,7 +302,7 @@ def _push_step(t: Tensor, velocities: Sequence[Any], graph: bool) -> Any:
         def pull_of(g: Any, i: int = i) -> Any:
             return _fit(row.pull(i, g, y, inputs, t.options), t.inputs[i], row)
 
-        term = _transpose(pull_of, t._data, v, graph)
+        term = _transpose(pull_of, t._value, v, graph)
         total = term if total is None or term is None else total + term
     return total
 
@@ -332,14 +334,13 @@ class _Switch:
 
     def __init__(self, on: bool) -> None:
         self._on = on
-        self._before: list[bool] = []
 
     def __enter__(self) -> None:
-        self._before.append(recording.on)
+        recording.before.append(recording.on)
         recording.on = self._on
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        recording.on = self._before.pop()
+        recording.on = recording.before.pop()
 
     def __call__(self, f: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(f)
@@ -369,13 +370,30 @@ def _recorded() -> _Switch:
 # ----- Nests of arrays -----
 
 
-def leaves(nest: Any) -> list[Any]:
-    """The arrays in a nest of tuples, lists and dicts, in order."""
-    if isinstance(nest, tuple | list):
-        return [x for part in nest for x in leaves(part)]
+def leaves(nest: Any, build: Any = None, who: str = "") -> list[Any]:
+    """The arrays in a nest of tuples, lists and dicts, in order: in that of `build`, where one is given, and then the nest
+    must be built like it."""
+    if build is None:
+        build = nest
+    kind = type(build)
+    if isinstance(build, tuple | list | dict):
+        if type(nest) is not kind or len(nest) != len(build) or (isinstance(build, dict) and nest.keys() != build.keys()):
+            raise ValueError(f"{who}: the build differs: {_build(nest)} where {_build(build)} is expected")
+        keys = build if isinstance(build, dict) else range(len(build))
+        return [x for k in keys for x in leaves(nest[k], build[k], who)]
+    if build is None or isinstance(nest, tuple | list | dict) or nest is None:
+        if nest is not build:
+            raise ValueError(f"{who}: the build differs: {_build(nest)} where {_build(build)} is expected")
+        return []
+    return [nest]
+
+
+def _build(nest: Any) -> str:
     if isinstance(nest, dict):
-        return [x for part in nest.values() for x in leaves(part)]
-    return [] if nest is None else [nest]
+        return f"a dict with {sorted(map(str, nest))}"
+    if isinstance(nest, tuple | list):
+        return f"a {type(nest).__name__} of {len(nest)}"
+    return "None" if nest is None else "an array"
 
 
 def like(nest: Any, values: Iterator[Any]) -> Any:
@@ -398,13 +416,19 @@ def _variable(x: Any) -> Tensor:
         t = +x
         t.name = x.name
         return t
-    array = np.array(x.data if isinstance(x, Tensor) else x)
+    array = np.array(x._value if isinstance(x, Tensor) else x)
     if array.dtype.kind in "iub":
         raise TypeError(
             f"only real floating numbers have fluxions: given {x!r} (dtype {array.dtype}). Give floats (3.0, not 3), "
             f"or choose the arguments to differentiate by argnums="
         )
-    return Tensor(array, requires_grad=True)
+    t = Tensor(array, requires_grad=True)
+    t._extra = _ACTIVE
+    return t
+
+
+_ACTIVE: Any = ({}, None, None)  # marks a variable of a transform whose function is running,
+_ENDED: Any = ({}, None, None)  # and one of a transform that is through with it: nobody outside differentiates by it
 
 
 class _Run:
@@ -412,9 +436,6 @@ class _Run:
 
     def __init__(self, f: Callable[..., Any], args: Sequence[Any], argnums: Sequence[int], kwargs: dict[str, Any]) -> None:
         outer = recording.on
-        for k in argnums:
-            if not -len(args) <= k < len(args):
-                raise ValueError(f"argnums={k} of a function that was given {len(args)} arguments")
         self.nests = [args[k] for k in argnums]
         with _recorded():
             given = list(args)
@@ -423,28 +444,30 @@ class _Run:
                 given[k] = like(nest, iter(fresh))
             flat = [t for part in self.variables for t in part]
             self.since = min((t.index for t in flat), default=0) - 1
-            self.value = f(*given, **kwargs)
+            try:
+                self.value = f(*given, **kwargs)
+            finally:
+                for t in flat:
+                    if t.row is None:
+                        t._extra = _ENDED
         self.fresh = set(flat)
         self.outputs = leaves(self.value)
         self.roots = [y for y in self.outputs if isinstance(y, Tensor) and y._requires]
         self.graph = outer and self._reaches_out()
 
     def _reaches_out(self) -> bool:
-        for root in self.roots:
-            if root.index <= self.since:
-                return True
+        """Whether fluxions flow on from the outputs, past our own variables, to what somebody outside differentiates by."""
+        outside = [root for root in self.roots if root.index <= self.since]
         for t in order(*self.roots, since=self.since):
-            if t in self.fresh:
-                if t.row is not None:
-                    return True
-            elif t.row is None or any(p._requires and p.index <= self.since for p in t.operands):
-                return True
-        return False
+            if t.row is None and t not in self.fresh:
+                outside.append(t)
+            outside += [p for p in t.operands if p.index <= self.since]
+        return any(t.row is None and t._extra is not _ENDED for t in order(*outside))
 
     def plain(self, y: Any) -> Any:
         """A value as it is handed out: an array, or a tensor where something outside still differentiates it."""
         if isinstance(y, Tensor):
-            return y if self.graph and y._requires else y._data.copy()
+            return y if self.graph and y._requires else y._value.copy()
         return np.asarray(y)
 
     def result(self) -> Any:
@@ -459,7 +482,7 @@ class _Run:
                 if not isinstance(g, Tensor):
                     g = np.asarray(g, y.dtype)
                 elif not graph:
-                    g = g._data
+                    g = g._value
                 if g.shape != y.shape:
                     raise ValueError(f"a fluxion of shape {g.shape} for an output of shape {y.shape}")
                 seeds[y] = seeds[y] + g if y in seeds else g
@@ -470,13 +493,22 @@ class _Run:
             values = []
             for t in fresh:
                 g = found.get(t)
-                values.append(np.zeros_like(t._data) if g is None else g if isinstance(g, Tensor) else np.array(g))
+                values.append(np.zeros_like(t._value) if g is None else g if isinstance(g, Tensor) else np.array(g))
             out.append(like(nest, iter(values)))
         return out
 
 
-def _numbers(argnums: int | Sequence[int]) -> tuple[int, ...]:
-    return (argnums,) if isinstance(argnums, int) else tuple(argnums)
+def _numbers(argnums: Any, given: int) -> tuple[bool, list[int]]:
+    """Whether `argnums` is one number, and the positions that it names among so many arguments."""
+    one_only = not isinstance(argnums, tuple | list)
+    numbers = [operator.index(k) for k in ([argnums] if one_only else argnums)]
+    for k in numbers:
+        if not -given <= k < given:
+            raise ValueError(f"argnums={k} of a function that was given {given} arguments")
+    positions = [k % given for k in numbers]
+    if len(set(positions)) < len(positions):
+        raise ValueError(f"argnums={argnums} names an argument twice")
+    return one_only, positions
 
 
 def _one_output(run: _Run, who: str) -> Any:
@@ -504,10 +536,11 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
 
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        run = _Run(f, args, _numbers(argnums), kwargs)
+        one_only, positions = _numbers(argnums, len(args))
+        run = _Run(f, args, positions, kwargs)
         y = _one_output(run, "grad")
         fluxions = run.pull([np.ones((), np.result_type(y))])
-        return run.plain(y), fluxions[0] if isinstance(argnums, int) else tuple(fluxions)
+        return run.plain(y), fluxions[0] if one_only else tuple(fluxions)
 
     return wrapped
 
@@ -545,9 +578,7 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     run = _Run(f, primals, range(len(primals)), {})
 
     def pull_back(fluxion: Any) -> tuple[Any, ...]:
-        given = leaves(fluxion)
-        if len(given) != len(run.outputs):
-            raise ValueError(f"pull: {len(given)} fluxions for {len(run.outputs)} outputs")
+        given = leaves(fluxion, run.value, "pull")
         live = recording.on and any(isinstance(g, Tensor) and g._requires for g in given)
         return tuple(run.pull(given, run.graph or live))
 
@@ -569,9 +600,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
         raise ValueError("jvp(f, primals, tangents): two tuples of the same length, one tangent for each primal")
     run = _Run(f, primals, range(len(primals)), {})
     variables = [t for part in run.variables for t in part]
-    moves = leaves(list(tangents))
-    if len(moves) != len(variables):
-        raise ValueError(f"jvp: {len(moves)} tangents for {len(variables)} primals")
+    moves = [v for tangent, primal in zip(tangents, primals, strict=True) for v in leaves(tangent, primal, "jvp")]
     graph = run.graph or (recording.on and any(isinstance(v, Tensor) and v._requires for v in moves))
     velocities = {}
     for t, v in zip(variables, moves, strict=True):
@@ -600,7 +629,8 @@ def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callabl
 
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        run = _Run(f, args, _numbers(argnums), kwargs)
+        one_only, positions = _numbers(argnums, len(args))
+        run = _Run(f, args, positions, kwargs)
         blocks = []
         for k, y in enumerate(run.outputs):
             rows = []
@@ -618,7 +648,7 @@ def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callabl
             ]
             filled = iter(columns)
             parts = [like(nest, filled) for nest in run.nests]
-            blocks.append(parts[0] if isinstance(argnums, int) else tuple(parts))
+            blocks.append(parts[0] if one_only else tuple(parts))
         return like(run.value, iter(blocks))
 
     return wrapped

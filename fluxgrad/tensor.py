@@ -34,11 +34,14 @@ else:
 class _Recording(threading.local):
     """Whether operations are recorded: a state of the thread, so that one thread's no_grad hides nothing in another."""
 
-    on = True
+    def __init__(self) -> None:
+        self.on = True
+        self.before: list[bool] = []
 
 
 recording = _Recording()
-_stamp = itertools.count().__next__
+_stamp = itertools.count().__next__  # tensors that require grad are numbered as they are made, or begin to
+NEVER = 2**62  # the number of those that do not
 _MANY = object()  # marks a node of more than two operands: they are a tuple in the first slot
 _ndarray = np.ndarray
 _asarray = np.asarray
@@ -46,8 +49,21 @@ _asarray = np.asarray
 _HINT = (
     "{what} needs plain numbers, and this tensor requires grad: the result would be cut off from the graph. "
     "Use t.data (or t.item() for one number) if no fluxion shall flow, np.stack([...]) to join tensors, "
-    "and NumPy's functions (np.exp(t), not math.exp(t)) to compute with them"
+    "NumPy's functions (np.exp(t), not math.exp(t)) to compute with them, and a plain array in place of a MaskedArray"
 )
+
+
+def _own(x: Any, dtype: DTypeLike | None, what: str) -> Array:
+    """An array of its own of x's numbers, which must be real."""
+    array = x._value if isinstance(x, Tensor) else _asarray(x)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{what} holds real numbers; given {_kind_of(array)} (dtype {array.dtype})")
+    return np.array(array, dtype)
+
+
+def _kind_of(array: Array) -> str:
+    kinds = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "bytes", "M": "dates", "m": "durations"}
+    return kinds.get(array.dtype.kind, "something else")
 
 
 class Tensor:
@@ -64,11 +80,11 @@ class Tensor:
     array(6.)
     """
 
-    __slots__ = ("_a", "_b", "_data", "_extra", "_grad", "_requires", "_room", "index", "name", "row")
+    __slots__ = ("_a", "_b", "_value", "_extra", "_grad", "_requires", "_room", "index", "name", "row")
 
     _a: Any
     _b: Any
-    _data: Array
+    _value: Array
     _extra: tuple[dict[str, Any], Any, Sequence[Array] | None] | None
     _grad: Array | None
     _requires: bool
@@ -84,14 +100,11 @@ class Tensor:
             raise TypeError(
                 "Tensor(t) of a tensor: use t.detach() for its numbers alone, or t itself to let fluxions through"
             )
-        array = np.array(data, dtype=dtype)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"a Tensor holds real numbers; given {_kind_of(array)} (dtype {array.dtype})")
-        self._data = array
+        self._value = _own(data, dtype, "a Tensor")
         self.row = self._a = self._b = self._extra = self._grad = self._room = None
         self._requires = False
         self.name = name
-        self.index = _stamp()
+        self.index = NEVER
         if requires_grad:
             self.requires_grad = True
 
@@ -114,10 +127,10 @@ class Tensor:
         if extra is not None and extra[2] is not None:
             return tuple(extra[2])
         if b is _MANY:
-            return tuple([p._data for p in a])
+            return tuple([p._value for p in a])
         if b is None:
-            return () if self.row is None else (a._data,)
-        return (a._data, b._data)
+            return () if self.row is None else (a._value,)
+        return (a._value, b._value)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -131,14 +144,14 @@ class Tensor:
         """The value. A leaf's is writable and settable, and what a graph has saved stays as it was; that of an
         operation's result is read-only."""
         if self.row is not None:
-            self._data.flags.writeable = False
-        elif self._data.base is not None or not self._data.flags.writeable:
+            self._value.flags.writeable = False
+        elif self._value.base is not None or not self._value.flags.writeable:
             # An optimiser's buffer holds it, or a graph saved it. Alone with it, we may simply have it back.
-            if self._data.base is None and _holders(self) == _ALONE:
-                self._data.flags.writeable = True
+            if self._value.base is None and _holders(self) == _ALONE:
+                self._value.flags.writeable = True
             else:
-                self._data = self._data.copy("K")
-        return self._data
+                self._value = self._value.copy("K")
+        return self._value
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
@@ -147,12 +160,12 @@ class Tensor:
                 f"the value of {self._told()} is the result of {self.row.name} and is saved by its graph; "
                 f"only a leaf's data can be set (t.detach() makes a leaf)"
             )
-        array = _asarray(_plain(value, "t.data = …"), self._data.dtype)
-        if array.shape != self._data.shape:
-            raise ValueError(f"data of shape {array.shape} set on {self._told()} of shape {self._data.shape}")
-        if array.base is not None or not array.flags.writeable:
-            array = array.copy("K")
-        self._data = array
+        if value is self._value:
+            return
+        array = _own(value, self._value.dtype, f"data of {self._told()}")
+        if array.shape != self._value.shape:
+            raise ValueError(f"data of shape {array.shape} set on {self._told()} of shape {self._value.shape}")
+        self._value = array
 
     @property
     def grad(self) -> Array | None:
@@ -161,12 +174,12 @@ class Tensor:
 
     @grad.setter
     def grad(self, value: ArrayLike | None) -> None:
-        if value is None:
-            self._grad = None
+        if value is None or value is self._grad:
+            self._grad = value  # type: ignore[assignment]
             return
-        array = _asarray(_plain(value, "t.grad = …"), self._data.dtype)
-        if array.shape != self._data.shape:
-            raise ValueError(f"grad of shape {array.shape} set on {self._told()} of shape {self._data.shape}")
+        array = _own(value, self._value.dtype, f"grad of {self._told()}")
+        if array.shape != self._value.shape:
+            raise ValueError(f"grad of shape {array.shape} set on {self._told()} of shape {self._value.shape}")
         self._grad = array
 
     fluxion = grad
@@ -182,31 +195,33 @@ class Tensor:
             if not value:
                 raise TypeError(f"{self._told()} is the result of {self.row.name}; use t.detach() to cut it off from its graph")
             return
-        if value and self._data.dtype.kind != "f":
+        if value and self._value.dtype.kind != "f":
             raise TypeError(
-                f"only real floating numbers can require grad: {self._told()} has dtype {self._data.dtype}. "
+                f"only real floating numbers can require grad: {self._told()} has dtype {self._value.dtype}. "
                 f"Give floats (3.0, not 3), or dtype=float"
             )
-        self._requires = bool(value)
+        if bool(value) != self._requires:
+            self._requires = bool(value)
+            self.index = _stamp() if value else NEVER  # what was recorded before is not its business
 
     def _told(self) -> str:
         return f"tensor {self.name!r}" if self.name else "this tensor"
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._data.shape
+        return self._value.shape
 
     @property
     def ndim(self) -> int:
-        return self._data.ndim
+        return self._value.ndim
 
     @property
     def size(self) -> int:
-        return self._data.size
+        return self._value.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self._data.dtype
+        return self._value.dtype
 
     @property
     def T(self) -> Tensor:
@@ -218,10 +233,10 @@ class Tensor:
 
     def item(self) -> float:
         """The one number that it holds, as a Python number."""
-        return self._data.item()  # type: ignore[no-any-return]
+        return self._value.item()  # type: ignore[no-any-return]
 
     def tolist(self) -> Any:
-        return self._data.tolist()
+        return self._value.tolist()
 
     def numpy(self) -> Array:
         """The value as an ndarray: `data`."""
@@ -229,8 +244,10 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """A leaf of the same value through which nothing flows."""
-        self._data.flags.writeable = False  # two tensors share it now; asking either for .data gives it its own
-        return _leaf(self._data)
+        if self.row is None and self._value.base is None and self._value.flags.writeable and _holders(self) > _ALONE:
+            return _leaf(self._value.copy("K"))
+        self._value.flags.writeable = False  # two tensors share it now; asking either for .data gives it its own
+        return _leaf(self._value)
 
     def backward(self, gradient: ArrayLike | None = None) -> None:
         """Sweep back from here: add L̇_x to the .grad of every leaf x that requires it (paper §13.2).
@@ -318,7 +335,7 @@ class Tensor:
                 f"take the change for a part of the model. Update its numbers: t.data {operation} …  "
                 f"(or do it under `with fg.no_grad():`)"
             )
-        self.data = result._data
+        self.data = result._value
         return self
 
     def __iadd__(self, other: Any) -> Tensor:
@@ -333,23 +350,35 @@ class Tensor:
     def __itruediv__(self, other: Any) -> Tensor:
         return self._in_place("/=", self / other)
 
+    def __ifloordiv__(self, other: Any) -> Tensor:
+        return self._in_place("//=", self // other)
+
+    def __imod__(self, other: Any) -> Tensor:
+        return self._in_place("%=", self % other)
+
+    def __ipow__(self, other: Any) -> Tensor:  # type: ignore[misc]
+        return self._in_place("**=", self**other)
+
+    def __imatmul__(self, other: Any) -> Tensor:
+        return self._in_place("@=", self @ other)
+
     def __eq__(self, other: Any) -> Any:
-        return np.equal(self._data, _plain(other))
+        return self._value == _plain(other)
 
     def __ne__(self, other: Any) -> Any:
-        return np.not_equal(self._data, _plain(other))
+        return self._value != _plain(other)
 
     def __lt__(self, other: Any) -> Any:
-        return np.less(self._data, _plain(other))
+        return self._value < _plain(other)
 
     def __le__(self, other: Any) -> Any:
-        return np.less_equal(self._data, _plain(other))
+        return self._value <= _plain(other)
 
     def __gt__(self, other: Any) -> Any:
-        return np.greater(self._data, _plain(other))
+        return self._value > _plain(other)
 
     def __ge__(self, other: Any) -> Any:
-        return np.greater_equal(self._data, _plain(other))
+        return self._value >= _plain(other)
 
     __hash__ = object.__hash__
 
@@ -386,10 +415,10 @@ class Tensor:
         raise TypeError("complex(t): fluxgrad knows real numbers only")
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        return bool(self._value)
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._value)
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.ndim == 0:
@@ -397,13 +426,13 @@ class Tensor:
         return (self[k] for k in range(len(self)))
 
     def __contains__(self, x: Any) -> bool:
-        return _plain(x) in self._data
+        return _plain(x) in self._value
 
     def __repr__(self) -> str:
-        value = np.array2string(self._data, separator=", ", prefix="Tensor(", threshold=100)
+        value = np.array2string(self._value, separator=", ", prefix="Tensor(", threshold=100)
         parts = [value]
-        if self._data.dtype not in (np.dtype(float), np.dtype(int), np.dtype(bool)):
-            parts.append(f"dtype={self._data.dtype}")
+        if self._value.dtype not in (np.dtype(float), np.dtype(int), np.dtype(bool)):
+            parts.append(f"dtype={self._value.dtype}")
         if self._requires:
             parts.append("requires_grad=True" if self.row is None else f"made by {self.row.name}")
         if self.name:
@@ -411,14 +440,15 @@ class Tensor:
         return f"Tensor({', '.join(parts)})"
 
     def __format__(self, spec: str) -> str:
-        return format(self._data.item() if spec and self.size == 1 else self, spec) if spec else repr(self)
+        return format(self._value.item() if self.size == 1 else self._value, spec) if spec else repr(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.row is not None:
             raise TypeError(
                 f"{self._told()} is the result of {self.row.name}: only a leaf can be copied or pickled (t.detach() is one)"
             )
-        return _restore, (self._data.copy("K"), self._requires, self.name, self._grad)
+        grad = None if self._grad is None else self._grad.copy("K")
+        return _restore, (self._value.copy("K"), self._requires, self.name, grad)
 
     # ----- NumPy's protocols -----
 
@@ -447,7 +477,7 @@ class Tensor:
     ) -> Any:
         if isinstance(function, Row):
             return bind(function, args, kwargs)
-        name = f"np.{'linalg.' if 'linalg' in function.__module__ else ''}{function.__name__}"
+        name = f"{function.__module__.replace('numpy', 'np')}.{function.__name__}"
         rule = implementations.get(function)
         if rule is not None:
             if kwargs.get("out", self) is None:
@@ -455,7 +485,7 @@ class Tensor:
             if "out" in kwargs:
                 raise TypeError(f"{name}(…, out=…): an array cannot remember how its numbers were made; use what {name} returns")
             if isinstance(rule, Row):
-                return bind(rule, args, kwargs)
+                return bind(rule, args, kwargs, name)
             _check_call(name, rule, args, kwargs)
             return rule(*args, **kwargs)
         if function in PLAIN:
@@ -540,29 +570,29 @@ class Tensor:
         dtype = np.dtype(dtype)
         if dtype.kind == "c":
             raise TypeError(f"astype({dtype}): fluxgrad knows real numbers only")
-        return apply(_li.astype, (self,), {"dtype": dtype}) if dtype.kind == "f" else _leaf(self._data.astype(dtype))
+        return apply(_li.astype, (self,), {"dtype": dtype}) if dtype.kind == "f" else _leaf(self._value.astype(dtype))
 
     def argmax(self, axis: int | None = None) -> Any:
-        return self._data.argmax(axis)
+        return self._value.argmax(axis)
 
     def argmin(self, axis: int | None = None) -> Any:
-        return self._data.argmin(axis)
+        return self._value.argmin(axis)
 
     def argsort(self, axis: int = -1) -> Any:
-        return self._data.argsort(axis)
+        return self._value.argsort(axis)
 
     def all(self, axis: Any = None) -> Any:
-        return self._data.all(axis)
+        return self._value.all(axis)
 
     def any(self, axis: Any = None) -> Any:
-        return self._data.any(axis)
+        return self._value.any(axis)
 
 
 # ----- Recording -----
 
 
 def _holders(leaf: Tensor) -> int:
-    return getrefcount(leaf._data)
+    return getrefcount(leaf._value)
 
 
 _ALONE = _holders(Tensor(0.0))  # what that count is where only the tensor holds its array
@@ -570,25 +600,25 @@ _ALONE = _holders(Tensor(0.0))  # what that count is where only the tensor holds
 
 def _freeze(leaf: Tensor) -> Array:
     """The leaf's array for a graph to save: itself, read-only from now on, or a copy where somebody else may write to it."""
-    if leaf._data.base is None and leaf._data.flags.writeable:  # (what has a base is an optimiser's, and read-only)
+    if leaf._value.base is None and leaf._value.flags.writeable:  # (what has a base is an optimiser's, and read-only)
         if _holders(leaf) > _ALONE:
-            return leaf._data.copy("K")
-        leaf._data.flags.writeable = False
-    return leaf._data
+            return leaf._value.copy("K")
+        leaf._value.flags.writeable = False
+    return leaf._value
 
 
 def _leaf(array: Array) -> Tensor:
     t = Tensor.__new__(Tensor)
-    t._data = array if type(array) is _ndarray else _asarray(array)
+    t._value = array if type(array) is _ndarray else _asarray(array)
     t.row = t._a = t._b = t._extra = t._grad = t._room = t.name = None
     t._requires = False
-    t.index = _stamp()
+    t.index = NEVER
     return t
 
 
 def _restore(array: Array, requires_grad: bool, name: str | None, grad: Array | None) -> Tensor:
     t = _leaf(array)
-    t._requires, t.name, t._grad = requires_grad, name, grad
+    t.requires_grad, t.name, t._grad = requires_grad, name, grad
     return t
 
 
@@ -600,7 +630,7 @@ _constants: dict[tuple[float, np.dtype[Any]], Tensor] = {}
 def _constant(value: float, dtype: np.dtype[Any]) -> Tensor:
     """A Python number as a 0-d constant of the dtype that it takes in such company (NEP 50): a ufunc of it is twice as fast."""
     t = _fixed(np.array(value, dtype))
-    t._data.flags.writeable = False
+    t._value.flags.writeable = False
     if value:  # 0.0 and −0.0 would be one key
         if len(_constants) > 1000:
             _constants.clear()
@@ -622,15 +652,14 @@ def _operand(x: Any, dtype: np.dtype[Any] | None, row: Row) -> Tensor:
         x = x.value if kind is Constant else x
         if (x, dtype) in _constants:
             return _constants[x, dtype]  # type: ignore[index]
-        return _constant(x, dtype) if dtype is not None and dtype.kind == "f" else _fixed(_asarray(x))
-    if kind is not _ndarray and not isinstance(x, np.ndarray) and hasattr(kind, "__array_function__") and not isinstance(x, np.generic):
-        raise TypeError(f"{row.name}: a Tensor beside a {kind.__name__}; convert one of them first")
+        if dtype is not None and (dtype.kind == "f" or (dtype.kind in "iu" and kind is int)):
+            return _constant(x, dtype)
+        return _fixed(_asarray(x))
+    if kind is not _ndarray and hasattr(kind, "__array_function__") and not isinstance(x, np.generic):
+        raise TypeError(f"{row.name}: a Tensor beside a {kind.__name__}; convert it to an array or a Tensor first")
     if x is None or isinstance(x, str | dict | set):
         raise TypeError(f"{row.name}: an operand must be a Tensor, an array or a number; given {x!r}")
-    array = np.array(x)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{row.name}: fluxgrad knows real numbers only; given {_kind_of(array)} (dtype {array.dtype})")
-    return _fixed(array)
+    return _fixed(_own(x, None, f"{row.name}: an operand"))
 
 
 def _misfit(row: Row, operands: Sequence[Tensor], error: Exception) -> Exception:
@@ -645,24 +674,22 @@ def apply1(row: Row, a: Tensor) -> Tensor:
     saved = None
     try:
         if row.kernel is None:
-            y = row.value(a._data if kept is None else kept[0])
+            y = row.value(a._value if kept is None else kept[0])
         else:
-            y, saved = row.kernel[0](a._data if kept is None else kept[0])
+            y, saved = row.kernel[0](a._value if kept is None else kept[0])
     except ValueError as error:
         raise _misfit(row, (a,), error) from None
     t = _new(Tensor)
-    t._data = y if type(y) is _ndarray else _asarray(y)
-    t.index = _stamp()
+    t._value = y if type(y) is _ndarray else _asarray(y)
     t._grad = t._b = t.name = None
     if live:
         t.row = row
         t._a = a
         t._requires = True
+        t.index = _stamp()
         t._extra = None if saved is None and kept is None else (_NONE, saved, kept)
-    else:
-        t.row = t._a = t._extra = t._room = None
-        t._requires = False
-    return t
+        return t
+    return _plain_result(t, (a,))
 
 
 def apply2(row: Row, a: Any, b: Any) -> Tensor:
@@ -670,25 +697,24 @@ def apply2(row: Row, a: Any, b: Any) -> Tensor:
     if row.kernel is not None:
         return apply(row, (a, b))
     if type(b) is not Tensor:
-        key = b, a._data.dtype
+        key = b, a._value.dtype
         b = _constants[key] if type(b) is float and key in _constants else _operand(*key, row)
     elif type(a) is not Tensor:
-        a = _operand(a, b._data.dtype, row)
+        a = _operand(a, b._value.dtype, row)
     live = (a._requires or b._requires) and recording.on
     extra = None
     if live and ((a.row is None and a._extra is None) or (b.row is None and b._extra is None)):
-        x = _freeze(a) if a.row is None else a._data
-        w = _freeze(b) if b.row is None else b._data
+        x = _freeze(a) if a.row is None else a._value
+        w = _freeze(b) if b.row is None else b._value
         extra = (_NONE, None, (x, w))
     else:
-        x, w = a._data, b._data
+        x, w = a._value, b._value
     try:
         y = row.value(x, w)
     except ValueError as error:
         raise _misfit(row, (a, b), error) from None
     t = _new(Tensor)
-    t._data = y if type(y) is _ndarray else _asarray(y)
-    t.index = _stamp()
+    t._value = y if type(y) is _ndarray else _asarray(y)
     t._grad = t.name = None
     t._extra = extra
     if live:
@@ -696,13 +722,22 @@ def apply2(row: Row, a: Any, b: Any) -> Tensor:
         t._a = a
         t._b = b
         t._requires = True
-    else:
-        t.row = t._a = t._b = t._room = None
-        t._requires = False
-    return t
+        t.index = _stamp()
+        return t
+    return _plain_result(t, (a, b))
 
 
 _new = object.__new__
+
+
+def _plain_result(t: Tensor, operands: Sequence[Tensor]) -> Tensor:
+    """A result through which nothing flows: a leaf, with an array of its own, since anybody may write to that."""
+    if t._value.base is not None or any(t._value is p._value for p in operands):
+        t._value = t._value.copy("K")
+    t.row = t._a = t._b = t._extra = t._room = None
+    t._requires = False
+    t.index = NEVER
+    return t
 
 
 def apply(row: Row, args: tuple[Any, ...], options: dict[str, Any] = _NONE) -> Tensor:
@@ -715,11 +750,11 @@ def apply(row: Row, args: tuple[Any, ...], options: dict[str, Any] = _NONE) -> T
         for p in args:
             if p._requires:
                 live = on
-            arrays.append(_freeze(p) if p.row is None and p._extra is None and on and p._data.base is None else p._data)
+            arrays.append(_freeze(p) if p.row is None and p._extra is None and on and p._value.base is None else p._value)
     except AttributeError:  # one is not a tensor
-        dtypes = [p._data.dtype for p in args if isinstance(p, Tensor)]
+        dtypes = [p._value.dtype for p in args if type(p) is Tensor]
         dtype = np.result_type(*dtypes) if dtypes else None
-        return apply(row, tuple([p if isinstance(p, Tensor) else _operand(p, dtype, row) for p in args]), options)
+        return apply(row, tuple([p if type(p) is Tensor else _operand(p, dtype, row) for p in args]), options)
     saved = None
     try:
         if row.kernel is None:
@@ -729,30 +764,28 @@ def apply(row: Row, args: tuple[Any, ...], options: dict[str, Any] = _NONE) -> T
     except ValueError as error:
         raise _misfit(row, args, error) from None
     t = _new(Tensor)
-    t._data = y if type(y) is _ndarray else _asarray(y)
-    t.index = _stamp()
+    t._value = y if type(y) is _ndarray else _asarray(y)
     t._grad = t.name = None
     if live:
         t.row = row
         t._a = args
         t._b = _MANY
         t._requires = True
+        t.index = _stamp()
         t._extra = (options, saved, arrays)
-    else:
-        t.row = t._a = t._b = t._extra = t._room = None
-        t._requires = False
-    return t
+        return t
+    return _plain_result(t, args)
 
 
-def bind(row: Row, args: Sequence[Any], options: dict[str, Any]) -> Tensor:
+def bind(row: Row, args: Sequence[Any], options: dict[str, Any], name: str | None = None) -> Tensor:
     """`apply` for a caller outside: sort operands from options, check their names, and copy what could be written to."""
-    operands, options = row.bind(args, options)
+    operands, options = row.bind(args, options, name)
     return apply(row, operands, {k: _plain_option(v) for k, v in options.items()} if options else options)
 
 
-def _plain(x: Any, what: str | None = None) -> Any:
+def _plain(x: Any) -> Any:
     if isinstance(x, Tensor):
-        return x._data
+        return x._value
     return x
 
 
@@ -765,7 +798,7 @@ def _plain_nest(x: Any) -> Any:
 def _plain_option(x: Any) -> Any:
     """An option as plain numbers of its own."""
     if isinstance(x, Tensor):
-        return x._data.copy()
+        return x._value.copy()
     if type(x) is _ndarray:
         return x.copy()
     return type(x)(map(_plain_option, x)) if type(x) in (tuple, list) else x
@@ -778,11 +811,6 @@ def _index(index: Any) -> Any:
     if isinstance(index, list):
         return np.array(index if index else np.empty(0, int))
     return _plain_option(index)
-
-
-def _kind_of(array: Array) -> str:
-    kinds = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "bytes", "M": "dates", "m": "durations"}
-    return kinds.get(array.dtype.kind, "something else")
 
 
 def _check_call(name: str, rule: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> None:
@@ -807,7 +835,7 @@ def _unknown(name: str) -> str:
 # Functions whose value stands still when its input wiggles, or that only look at shapes: they give plain arrays.
 PLAIN: frozenset[Any] = frozenset(
     [
-        *(np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal),
+        *(np.imag, np.angle, np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal),
         *(np.logical_and, np.logical_or, np.logical_xor, np.logical_not),
         *(np.isnan, np.isinf, np.isfinite, np.isposinf, np.isneginf, np.signbit, np.isclose, np.allclose),
         *(np.array_equal, np.array_equiv, np.isreal, np.iscomplex, np.isrealobj, np.iscomplexobj, np.all, np.any),

@@ -52,7 +52,7 @@ def _prod_x(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False) ->
 
 def _prod(x: Any, axis: Any = None, keepdims: bool = False) -> tuple[Any, Any]:
     y = np.prod(x, axis=axis, keepdims=keepdims)
-    return y, (x, y, axis, keepdims)
+    return y, ((x, y, axis, keepdims) if x.ndim else None)
 
 
 def _prod_back(g: Any, saved: Any, room: Any) -> Any:

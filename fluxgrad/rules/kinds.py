@@ -91,8 +91,11 @@ class Row:
                 )
         return self._options
 
-    def bind(self, args: Sequence[Any], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Sort a call into operands and options; refuse what the row does not take."""
+    def bind(
+        self, args: Sequence[Any], options: dict[str, Any], name: str | None = None
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Sort a call into operands and options; refuse what the row does not take, in the caller's own name for it."""
+        name = name or self.name
         n = len(args) if self.variadic else len(self.fluxions)
         if len(args) == n and not options:
             return tuple(args), options
@@ -102,12 +105,12 @@ class Row:
 
             missing = [] if isinstance(self.value, np.ufunc) else list(signature(self.value).parameters)[len(args) : n]
             if not missing or any(p not in options for p in missing):
-                raise TypeError(f"{self.name} takes {n} operand{'s' * (n > 1)}, {len(args)} given")
+                raise TypeError(f"{name} takes {n} operand{'s' * (n > 1)}, {len(args)} given")
             args = [*args, *map(options.get, missing)]
             options = {k: v for k, v in options.items() if k not in missing}
         if len(args) - n > len(names):
             raise TypeError(
-                f"{self.name} takes {n} operands and {len(names)} options, {len(args)} arguments given"
+                f"{name} takes {n} operands and {len(names)} options, {len(args)} arguments given"
             )
         if len(args) > n:
             options = {**dict(zip(names, args[n:], strict=False)), **options}
@@ -115,7 +118,7 @@ class Row:
             if key not in names:
                 takes = ", ".join(names) if names else "no options"
                 raise TypeError(
-                    f"{self.name}: {key}= has no fluxion here (this rule takes {takes}); "
+                    f"{name}: {key}= has no fluxion here (this rule takes {takes}); "
                     f"leave it out, or compute it with NumPy on .data if no fluxion shall flow"
                 )
         return tuple(args[:n]), options

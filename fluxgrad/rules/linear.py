@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from fluxgrad.rules.kinds import is_foreign, linear, ones, stands_for
+from fluxgrad.rules.kinds import Linear, is_foreign, linear, ones, stands_for
 
 # ----- Adding -----
 
@@ -227,7 +227,7 @@ def _scatter(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
 
 getitem = linear("x[…]", lambda x, index: x[index],
                  lambda g, x, index: scatter(g, index=index, shape=x.shape), name="getitem")  # fmt: skip
-scatter = linear("scatter x", _scatter, lambda g, x, index, shape: g[index])
+scatter: Linear = linear("scatter x", _scatter, lambda g, x, index, shape: g[index])
 
 # ----- NumPy's functions that are built from these rows -----
 
@@ -383,7 +383,7 @@ def cross(x: Any, w: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axi
 
 @stands_for(np.ravel)
 def ravel(x: Any, order: str = "C") -> Any:
-    return np.reshape(x, (-1,), order=order)
+    return reshape_(x, (-1,), order)
 
 
 @stands_for(np.swapaxes)
@@ -441,8 +441,8 @@ def atleast_2d(*xs: Any) -> Any:
 
 @stands_for(np.atleast_3d)
 def atleast_3d(*xs: Any) -> Any:
-    shapes = {0: lambda s: (1, 1, 1), 1: lambda s: (1, *s, 1), 2: lambda s: (*s, 1)}
-    return _each(lambda x: np.reshape(x, shapes.get(x.ndim, lambda s: s)(x.shape)), xs)
+    shapes: dict[int, Any] = {0: lambda s: (1, 1, 1), 1: lambda s: (1, *s, 1), 2: lambda s: (*s, 1)}
+    return _each(lambda x: np.reshape(x, shapes[x.ndim](x.shape)) if x.ndim < 3 else x, xs)
 
 
 def _each(f: Any, xs: Sequence[Any]) -> Any:
@@ -616,14 +616,20 @@ stands_for(np.linalg.diagonal)(lambda x, *, offset=0: np.diagonal(x, offset, -2,
 stands_for(np.linalg.trace)(lambda x, *, offset=0: np.trace(x, offset, -2, -1))
 
 
+def _below(x: Any, k: int) -> Any:
+    """Where the last two axes of x lie on its k-th diagonal or below; a vector is taken for every row of a square."""
+    rows, columns = (x.shape[-1], *x.shape)[-2:]
+    return np.tri(rows, columns, k, dtype=bool)
+
+
 @stands_for(np.tril)
 def tril(x: Any, k: int = 0) -> Any:
-    return np.where(np.tri(*x.shape[-2:], k=k, dtype=bool), x, 0)
+    return np.where(_below(x, k), x, 0)
 
 
 @stands_for(np.triu)
 def triu(x: Any, k: int = 0) -> Any:
-    return np.where(np.tri(*x.shape[-2:], k=k - 1, dtype=bool), 0, x)
+    return np.where(_below(x, k - 1), 0, x)
 
 
 @stands_for(np.diff)

@@ -1,0 +1,140 @@
+"""fg.draw_network: every weight drawn or counted, its numbers those of a backward, dead units, errors."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from picture.test_draw import SVG, marks, titles
+
+import fluxgrad as fg
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(5, 2)), RNG.normal(size=(5, 1))
+EDGE = re.compile(r"(\S+) → (\S+): (\S+)\[(\d+),(\d+)\] = (\S+), L̇_\3\[\4,\5\] = (\S+)")
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_every_weight_of_a_small_mlp_has_its_value_and_fluxion(bias):
+    model = fg.nn.Sequential(fg.nn.Linear(2, 3, bias=bias, seed=1), fg.nn.Tanh(), fg.nn.Linear(3, 1, bias=bias, seed=2))
+    picture = fg.draw_network(model, X, Y)
+    assert all(p.grad is None for p in model.parameters())
+    fg.losses.mse_loss(model(X), Y).backward()
+    parameters = dict(model.named_parameters())
+    seen = set()
+    for title, texts in marks(picture, "edge"):
+        tail, head, name, to, source, value, fluxion = EDGE.fullmatch(title).groups()
+        w, at = parameters[name], (int(to), int(source))
+        assert float(value) == pytest.approx(w.data[at].item(), rel=1e-3)
+        assert float(fluxion) == pytest.approx(w.grad[at].item(), rel=1e-5)
+        assert float(texts[0].replace("−", "-")) == pytest.approx(w.grad[at].item(), rel=5e-3)
+        ends = {"layers.0.weight": (f"x[{source}]", f"h1[{to}]"), "layers.2.weight": (f"h1[{source}]", "ŷ")}
+        assert (tail, head) == ends[name]
+        seen.add((name, at))
+    assert len(seen) == 2 * 3 + 3 * 1
+    assert len(titles(picture, "node")) == 2 + 3 + 1
+
+
+def test_units_show_mean_value_and_summed_fluxion_and_their_bias():
+    model = fg.nn.MLP(2, [3, 1], activation=fg.nn.Tanh, seed=1)
+    h = np.tanh(model.layers[0](X))
+    L = fg.losses.mse_loss(model.layers[2](h), Y)
+    L.backward()
+    record = fg.flows(L)
+    title = next(t for t in titles(fg.draw_network(model, X, Y), "node") if t.startswith("h1[1]"))
+    numbers = [float(n) for n in re.findall(r"= (-?[\d.e-]+)", title)]
+    bias = model.layers[0].bias
+    expected = [h.data[:, 1].mean(), record[h][:, 1].sum(), bias.data[1], bias.grad[1]]
+    assert numbers == pytest.approx(expected, rel=1e-4)
+    assert "(mean and sum of 5)" in title and "layers.0.bias[1]" in title
+
+
+def test_dead_units_are_marked():
+    model = fg.nn.MLP(2, [4, 1], seed=3)
+    model.layers[0].bias.data[:] = [-100, 5, 5, 5]
+    picture = fg.draw_network(model, X, Y)
+    assert [t.partition(" ")[0] for t in titles(picture, "dead")] == ["h1[0]"]
+    assert "✕ marks 1 dead" in picture.svg and "Dead for the whole batch: h1[0]" in picture.svg
+    assert len([t for t in titles(picture, "zero") if t and "h1[0]" in t]) == 3  # both into it, and the one out of it
+
+
+def test_of_many_weights_the_strongest_are_drawn():
+    model = fg.nn.MLP(64, [32, 10], seed=0)
+    x, y = RNG.normal(size=(20, 64)), RNG.integers(0, 10, 20)
+    picture = fg.draw_network(model, x, y, loss=fg.losses.cross_entropy)
+    edges = titles(picture, "edge")
+    assert len(edges) == 250 and "The strongest 250 of 2,368 weights drawn" in picture.svg
+    assert len(titles(picture, "node")) == 64 + 32 + 10
+    fg.losses.cross_entropy(model(x), y).backward()
+    drawn = {}
+    for title in edges:
+        name, fluxion = EDGE.fullmatch(title).group(3, 7)
+        drawn.setdefault(name, []).append(abs(float(fluxion)))
+    for name, p in model.named_parameters():
+        if name in drawn:  # within a layer, the strongest
+            assert min(drawn[name]) == pytest.approx(np.sort(np.abs(p.grad).ravel())[-len(drawn[name])], rel=1e-4)
+            assert len(drawn[name]) >= 62
+    root = ET.fromstring(picture.svg)
+    assert int(root.get("width")) <= 920 and len(picture.svg) <= 350 * (250 + 106) + 6000
+
+
+def test_deep_and_wide_networks_stay_on_the_page():
+    deep = fg.draw_network(fg.nn.MLP(4, [6] * 30 + [1], seed=0), RNG.normal(size=(3, 4)), np.ones((3, 1)))
+    assert "The last 12 layers; 19 earlier ones are left out" in deep.svg
+    wide = fg.draw_network(fg.nn.MLP(784, [128, 1], seed=0), RNG.normal(size=(3, 784)), np.ones((3, 1)))
+    for picture in (deep, wide):
+        assert int(ET.fromstring(picture.svg).get("width")) < 1400
+    assert re.search(r"784, \d+ drawn", wide.svg)
+
+
+def test_losses_views_and_modes():
+    model = fg.nn.Sequential(
+        fg.nn.Linear(2, 3, seed=0), fg.nn.ReLU(), fg.nn.Dropout(0.5, seed=0), fg.nn.Linear(3, 1, seed=1)
+    )
+    assert fg.draw_network(model, X, Y).svg == fg.draw_network(model, fg.Tensor(X), Y).svg  # nothing random
+    assert all(m.training for m in model.modules())
+    assert "L = mse_loss(ŷ, y) = " in fg.draw_network(model, X, Y).svg
+    assert "L = huber_loss(ŷ, y) = " in fg.draw_network(model, X, Y, fg.losses.huber_loss).svg
+    assert "L = Σ ŷ = " in fg.draw_network(model, X).svg
+    assert "layers.0.weight = array 3×2" in fg.draw_network(model, X, Y, view="op").svg
+    assert "neato" in fg.draw_network(model, X, Y).dot
+    with pytest.raises(ValueError, match="given 'cube'"):
+        fg.draw_network(model, X, Y, view="cube")
+
+
+def test_a_batch_that_goes_wrong_is_still_drawn():
+    model = fg.nn.MLP(2, [3, 1], seed=0)
+    with np.errstate(all="ignore"):
+        picture = fg.draw_network(model, np.array([[np.inf, 1.0]]), np.array([[1.0]]))
+    ET.fromstring(picture.svg)
+    assert "NaN or inf" in picture.svg and len(titles(picture, "edge")) == 9
+
+
+class TwoBranches(fg.nn.Module):
+    def __init__(self):
+        self.a, self.b, self.c = (fg.nn.Linear(2, 2, seed=k) for k in range(3))
+
+    def forward(self, x):
+        return self.c(np.tanh(self.a(x)) + np.tanh(self.b(x)))
+
+
+class NoLayer(fg.nn.Module):
+    def __init__(self):
+        self.w = fg.Tensor(np.ones(2), requires_grad=True)
+
+    def forward(self, x):
+        return x * self.w
+
+
+@pytest.mark.parametrize("model, says", [(TwoBranches(), "follow one another"), (NoLayer(), "no Linear layer")])
+def test_what_is_no_chain_of_layers_is_refused(model, says):
+    with pytest.raises(ValueError, match=says):
+        fg.draw_network(model, X)
+
+
+def test_the_marks_of_a_unit_are_circles():
+    root = ET.fromstring(fg.draw_network(fg.nn.MLP(2, [3, 1], seed=0), X, Y).svg)
+    units = [g for g in root.iter(f"{SVG}g") if "node" in g.get("class", "").split()]
+    assert all(g.find(f"{SVG}circle") is not None for g in units)

@@ -1,0 +1,431 @@
+"""The losses: PyTorch's numbers, the paper's signals, and no silent broadcast."""
+
+from __future__ import annotations
+
+import gc
+import math
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import fluxgrad as fg
+from fluxgrad import losses
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="PyTorch is not installed: no peer to compare with")
+
+
+def leaf(data, **how):
+    return fg.Tensor(data, requires_grad=True, **how)
+
+
+RNG = np.random.default_rng(0)
+P, T = RNG.normal(size=(5, 3)) * 2, RNG.normal(size=(5, 3))
+Z, Y = RNG.normal(size=(5, 3)) * 4, (RNG.random((5, 3)) > 0.5).astype(float)
+SOFT = RNG.random((5, 3))
+WEIGHT = RNG.random((5, 3)) * 2
+REDUCTIONS = ["mean", "sum", "none"]
+
+
+def focal_by_torch(torch):
+    def focal(z, t, alpha=0.25, gamma=2.0, reduction="mean"):
+        ls = torch.nn.functional.logsigmoid
+        p_t = torch.sigmoid(z) * t + torch.sigmoid(-z) * (1 - t)
+        L = -((1 - p_t) ** gamma) * (ls(z) * t + ls(-z) * (1 - t))
+        L = L if alpha is None else L * (alpha * t + (1 - alpha) * (1 - t))
+        return {"mean": L.mean, "sum": L.sum, "none": lambda: L}[reduction]()
+
+    return focal
+
+
+def peer(torch, name):
+    return focal_by_torch(torch) if name == "sigmoid_focal_loss" else getattr(torch.nn.functional, name)
+
+
+CASES = {
+    "mse": ("mse_loss", P, T, {}),
+    "huber": ("huber_loss", P, T, {}),
+    "huber 0.3": ("huber_loss", P, T, {"delta": 0.3}),
+    "huber 5": ("huber_loss", P, T, {"delta": 5.0}),
+    "bce": ("binary_cross_entropy_with_logits", Z, Y, {}),
+    "bce soft": ("binary_cross_entropy_with_logits", Z, SOFT, {}),
+    "bce weighted": ("binary_cross_entropy_with_logits", Z, SOFT, {"weight": WEIGHT}),
+    "bce weighted by row": ("binary_cross_entropy_with_logits", Z, SOFT, {"weight": WEIGHT[:, :1]}),
+    "ce": ("cross_entropy", Z, np.array([0, 2, 1, 1, 0]), {}),
+    "ce one": ("cross_entropy", Z[0], np.array(2), {}),
+    "ce two classes": ("cross_entropy", Z[:, :2], np.array([0, 1, 1, 1, 0]), {}),
+    "ce one class": ("cross_entropy", Z[:, :1], np.zeros(5, int), {}),
+    "ce image": ("cross_entropy", RNG.normal(size=(2, 4, 3, 2)), RNG.integers(0, 4, (2, 3, 2)), {}),
+    "ce sequence": ("cross_entropy", RNG.normal(size=(2, 4, 3)), RNG.integers(0, 4, (2, 3)), {}),
+    "focal": ("sigmoid_focal_loss", Z, Y, {}),
+    "focal 0": ("sigmoid_focal_loss", Z, Y, {"gamma": 0.0}),
+    "focal ½": ("sigmoid_focal_loss", Z, Y, {"gamma": 0.5, "alpha": 0.6}),
+    "focal no alpha": ("sigmoid_focal_loss", Z, Y, {"alpha": None, "gamma": 3.0}),
+}
+
+
+def into_torch(torch, x, dtype=None):
+    return torch.tensor(x if dtype is None else x.astype(dtype)) if isinstance(x, np.ndarray) else x
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize(("name", "p", "t", "how"), CASES.values(), ids=CASES)
+def test_values_fluxions_and_second_fluxions_are_pytorchs(torch, name, p, t, how, reduction):
+    loss, want = getattr(losses, name), peer(torch, name)
+    a, b = leaf(p), torch.tensor(p, requires_grad=True)
+    L = loss(a, t, reduction=reduction, **how)
+    M = want(b, into_torch(torch, t), reduction=reduction, **{k: into_torch(torch, v) for k, v in how.items()})
+    assert L.shape == tuple(M.shape) and L.dtype == np.float64
+    np.testing.assert_allclose(L.data, M.detach().numpy(), rtol=1e-13, atol=1e-15)
+    c = np.cos(np.arange(L.size, dtype=float)).reshape(L.shape)
+    v = np.sin(np.arange(p.size, dtype=float)).reshape(p.shape)
+    (L * c).sum().backward()
+    (g,) = torch.autograd.grad((M * torch.tensor(c)).sum(), b, create_graph=True)
+    assert a.grad.shape == p.shape
+    np.testing.assert_allclose(a.grad, g.detach().numpy(), rtol=1e-12, atol=1e-14)
+
+    reduced = lambda x: np.sum(loss(x, t, reduction=reduction, **how) * c)
+    np.testing.assert_allclose(fg.grad(reduced)(p), a.grad, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(fg.jvp(reduced, (p,), (v,))[1], np.sum(a.grad * v), rtol=1e-12, atol=1e-14)
+    if name in ("mse_loss", "binary_cross_entropy_with_logits", "cross_entropy", "sigmoid_focal_loss", "huber_loss"):
+        (h,) = torch.autograd.grad((g * torch.tensor(v)).sum(), b)
+        hv = fg.grad(lambda x: np.sum(fg.grad(reduced)(x) * v))(p)
+        np.testing.assert_allclose(hv, h.numpy(), rtol=1e-10, atol=1e-13)
+        np.testing.assert_allclose(fg.jvp(fg.grad(reduced), (p,), (v,))[1], h.numpy(), rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize(("name", "p", "t", "how"), CASES.values(), ids=CASES)
+def test_float32_stays_float32(name, p, t, how):
+    loss = getattr(losses, name)
+    exact = loss(p, t, reduction="none", **how).data
+    for target in (t, t if t.dtype == int else t.astype(np.float32), fg.Tensor(t)):
+        a = leaf(p.astype(np.float32))
+        for reduction in REDUCTIONS:
+            L = loss(a, target, reduction=reduction, **how)
+            assert L.dtype == np.float32
+            a.grad = None
+            L.sum().backward()
+            assert a.grad.dtype == np.float32
+        np.testing.assert_allclose(loss(a, target, reduction="none", **how).data, exact, rtol=2e-5, atol=1e-6)
+
+
+def test_the_targets_fluxions(torch):
+    for name, p, t, how in (CASES["mse"], CASES["huber"], CASES["huber 0.3"], CASES["bce soft"], CASES["bce weighted"]):
+        for reduction in REDUCTIONS:
+            a, b = leaf(p), torch.tensor(p, requires_grad=True)
+            s, u = leaf(t), torch.tensor(t, requires_grad=True)
+            getattr(losses, name)(a, s, reduction=reduction, **how).sum().backward()
+            M = peer(torch, name)(b, u, reduction=reduction, **{k: into_torch(torch, v) for k, v in how.items()})
+            M.sum().backward()
+            np.testing.assert_allclose(s.grad, u.grad.numpy(), rtol=1e-12, atol=1e-14, err_msg=name)
+            np.testing.assert_allclose(a.grad, b.grad.numpy(), rtol=1e-12, atol=1e-14, err_msg=name)
+            only = leaf(t)
+            getattr(losses, name)(p, only, reduction=reduction, **how).sum().backward()
+            np.testing.assert_array_equal(only.grad, s.grad)
+
+
+# ----- Closed forms -----
+
+
+def test_mse():
+    y = leaf([1.0, 3.0])
+    L = losses.mse_loss(y, [1.0, 1.0])
+    L.backward()
+    assert L.item() == 2 and y.grad.tolist() == [0, 2]
+    assert losses.mse_loss([1.0, 3.0], [1.0, 1.0], "sum").item() == 4
+    assert losses.mse_loss([1.0, 3.0], [1.0, 1.0], reduction="none").tolist() == [0, 4]
+    assert losses.mse_loss(3.0, 1.0).item() == 4
+    assert fg.hessian(lambda y: losses.mse_loss(y, [1.0, 1.0]))(np.array([1.0, 3.0])).tolist() == [[1, 0], [0, 1]]
+
+
+def test_huber_on_both_sides_and_on_the_edge():
+    y = leaf([0.5, 10.0, 1.0, -1.0, -3.0, 0.0])
+    L = losses.huber_loss(y, np.zeros(6), reduction="none")
+    assert L.tolist() == [0.125, 9.5, 0.5, 0.5, 2.5, 0]
+    L.sum().backward()
+    assert y.grad.tolist() == [0.5, 1, 1, -1, -1, 0]
+    y.grad = None
+    losses.huber_loss(y, np.zeros(6), reduction="sum", delta=2).backward()
+    assert y.grad.tolist() == [0.5, 2, 1, -1, -2, 0]
+    inside = fg.grad(fg.grad(lambda r: losses.huber_loss(r, 0.0)))
+    assert inside(0.5) == 1 and inside(3.0) == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_logistic_at_the_far_ends_loses_no_digit(dtype):
+    z = np.array([0.0, 40.0, -40.0, 80.0, -80.0, 1e4, -1e4, 1e-8], dtype)
+    for target in (0.0, 1.0):
+        a = leaf(z)
+        L = losses.binary_cross_entropy_with_logits(a, np.full(8, target), reduction="none")
+        s = (1 if target == 0 else -1) * z.astype(np.longdouble)
+        value = np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s)))
+        signal = (1 if target == 0 else -1) * np.where(s >= 0, 1 / (1 + np.exp(-s)), np.exp(s) / (1 + np.exp(s)))
+        L.sum().backward()
+        eps = 8 * np.finfo(dtype).eps
+        np.testing.assert_allclose(L.data, value.astype(dtype), rtol=eps, atol=0)
+        np.testing.assert_allclose(a.grad, signal.astype(dtype), rtol=eps, atol=np.finfo(dtype).tiny)
+
+
+def test_cross_entropy_is_the_surprise_at_the_label():
+    z = leaf([[1.0, 2.0, 3.0], [1000.0, 0.0, -1000.0]])
+    L = losses.cross_entropy(z, [2, 0], reduction="none")
+    p = np.exp([1, 2, 3]) / np.exp([1, 2, 3]).sum()
+    np.testing.assert_allclose(L.data, [-math.log(p[2]), 0], rtol=1e-14)
+    L.sum().backward()
+    np.testing.assert_allclose(z.grad, [[p[0], p[1], p[2] - 1], [0, 0, 0]], rtol=1e-14, atol=1e-15)
+    assert losses.cross_entropy([0.0, 0.0], 1).item() == pytest.approx(math.log(2))
+    assert losses.cross_entropy(np.array([[0.0, -np.inf, 0.0]]), [0]).item() == pytest.approx(math.log(2))
+
+
+def test_cross_entropy_takes_labels_of_every_integer_kind():
+    z = np.array([[1.0, 2.0], [3.0, 0.0]])
+    want = losses.cross_entropy(z, [1, 0]).item()
+    for labels in (
+        [1, 0],
+        (1, 0),
+        np.array([1, 0], np.uint8),
+        np.array([1, 0], np.int16),
+        np.array([1, 0], np.uint64),
+        fg.Tensor([1, 0]),
+    ):
+        assert losses.cross_entropy(z, labels).item() == want
+
+
+def test_focal_is_bce_at_gamma_zero_and_its_signal_vanishes_on_easy_ones():
+    for alpha in (None, 0.5):
+        a, b = leaf(Z), leaf(Z)
+        L = losses.sigmoid_focal_loss(a, Y, alpha=alpha, gamma=0.0)
+        M = losses.binary_cross_entropy_with_logits(b, Y) * (1 if alpha is None else alpha)
+        L.backward()
+        M.backward()
+        assert L.item() == pytest.approx(M.item(), rel=1e-14)
+        np.testing.assert_allclose(a.grad, b.grad, rtol=1e-12, atol=1e-16)
+    z = leaf([20.0, -20.0])
+    losses.sigmoid_focal_loss(z, [1.0, 1.0], reduction="sum").backward()
+    assert abs(z.grad[0]) < 1e-20 and z.grad[1] == pytest.approx(-0.25, rel=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    hnp.arrays(float, hnp.array_shapes(max_dims=3, max_side=4), elements=st.floats(-6, 6)),
+    st.sampled_from(["mse_loss", "huber_loss", "binary_cross_entropy_with_logits", "sigmoid_focal_loss"]),
+    st.sampled_from(REDUCTIONS),
+)
+def test_the_signal_is_the_slope_at_any_shape(z, name, reduction):
+    t = (np.cos(np.arange(z.size, dtype=float)).reshape(z.shape) > 0).astype(float)
+    loss = lambda x: np.sum(getattr(losses, name)(x, t, reduction=reduction))
+    v, h = np.sin(np.arange(z.size, dtype=float) + 1).reshape(z.shape), 1e-5
+    slope = (loss(z + h * v).item() - loss(z - h * v).item()) / (2 * h)
+    assert np.sum(fg.grad(loss)(z) * v) == pytest.approx(slope, rel=1e-4, abs=1e-5)
+    each = getattr(losses, name)(z, t, reduction="none")
+    assert each.shape == z.shape
+    assert getattr(losses, name)(z, t).item() == pytest.approx(each.data.mean(), rel=1e-13)
+    assert getattr(losses, name)(z, t, reduction="sum").item() == pytest.approx(each.data.sum(), rel=1e-13)
+
+
+# ----- Around the rows -----
+
+
+@pytest.mark.parametrize(
+    "name", ["mse_loss", "huber_loss", "binary_cross_entropy_with_logits", "sigmoid_focal_loss", "cross_entropy"]
+)
+def test_arrays_lists_and_tensors_on_either_side(name):
+    loss = getattr(losses, name)
+    p, t = [[0.5, 1.5], [1.0, -1.0]], [1, 0] if name == "cross_entropy" else [[1.0, 0.0], [0.0, 1.0]]
+    want = loss(np.array(p), np.array(t))
+    assert isinstance(want, fg.Tensor) and not want.requires_grad
+    for a in (p, np.array(p), fg.Tensor(p), leaf(p)):
+        for b in (t, np.array(t), fg.Tensor(t)):
+            L = loss(a, b)
+            assert L.item() == want.item() and L.requires_grad == (isinstance(a, fg.Tensor) and a.requires_grad)
+
+
+@pytest.mark.parametrize("name", ["mse_loss", "huber_loss", "binary_cross_entropy_with_logits", "sigmoid_focal_loss"])
+@pytest.mark.parametrize(
+    ("a", "b"), [((4, 1), (4,)), ((4,), (4, 1)), ((4,), ()), ((2, 3), (3, 2)), ((3,), (4,)), ((1, 4), (4,)), ((0,), ())]
+)
+def test_shapes_never_broadcast(name, a, b):
+    for p, t in (
+        (np.zeros(a), np.zeros(b)),
+        (leaf(np.zeros(a)), fg.Tensor(np.zeros(b))),
+        (np.zeros(a), leaf(np.zeros(b))),
+    ):
+        with pytest.raises(ValueError) as info:
+            getattr(losses, name)(p, t)
+        for word in (name, "input", "target", str(a), str(b)):
+            assert word in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (lambda: losses.mse_loss([1.0], [1.0], reduction="avg"), ["reduction", "'avg'", "mean", "sum", "none"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [0], reduction="batchmean"), ["reduction", "'batchmean'"]),
+        (lambda: losses.sigmoid_focal_loss([1.0], [1.0], reduction=None), ["reduction", "None"]),
+        (lambda: losses.huber_loss([1.0], [1.0], reduction="Mean"), ["reduction", "'Mean'"]),
+        (lambda: losses.binary_cross_entropy_with_logits([1.0], [1.0], reduction=""), ["reduction", "''"]),
+        (lambda: losses.huber_loss([1.0], [1.0], delta=0), ["huber_loss", "delta", "0"]),
+        (lambda: losses.huber_loss([1.0], [1.0], delta=-1.0), ["delta", "-1.0"]),
+        (lambda: losses.huber_loss([1.0], [1.0], delta=float("nan")), ["delta", "nan"]),
+        (lambda: losses.binary_cross_entropy_with_logits([1.0], [2.0]), ["target", "[0, 1]", "2.0"]),
+        (lambda: losses.binary_cross_entropy_with_logits([1.0], [-0.5]), ["target", "-0.5"]),
+        (lambda: losses.binary_cross_entropy_with_logits([1.0], [float("nan")]), ["target", "nan"]),
+        (lambda: losses.binary_cross_entropy_with_logits([1.0, 2.0], [1.0, 1.0], weight=[1.0, 2.0, 3.0]), ["weight",
+        "(3,)", "(2,)"]),
+        (lambda: losses.binary_cross_entropy_with_logits([1.0], [1.0], weight=[[1.0], [2.0]]), ["weight", "(2, 1)",
+        "(1,)"]),
+        (lambda: losses.sigmoid_focal_loss([1.0], [0.5]), ["target", "0", "1", "0.5"]),
+        (lambda: losses.sigmoid_focal_loss([1.0], [1.0], gamma=-1), ["gamma", "-1"]),
+        (lambda: losses.sigmoid_focal_loss([1.0], [1.0], gamma=float("nan")), ["gamma", "nan"]),
+        (lambda: losses.sigmoid_focal_loss([1.0], [1.0], alpha=1.5), ["alpha", "1.5"]),
+        (lambda: losses.cross_entropy(1.0, 0), ["cross_entropy", "classes"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [2]), ["label", "2", "0 to 1"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [-1]), ["label", "-1"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [-100]), ["label", "-100"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [0.0]), ["labels", "integers", "float64"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [True]), ["labels", "bool"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [[0]]), ["labels", "(1, 1)", "(1,)"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0], [1.0, 2.0]], [0]), ["labels", "(1,)", "(2,)"]),
+        (lambda: losses.cross_entropy([1.0, 2.0], [0]), ["labels", "(1,)", "()"]),
+        (lambda: losses.cross_entropy(np.zeros((2, 3, 4)), np.zeros((2, 3), int)), ["labels", "(2, 3)", "(2, 4)"]),
+        (lambda: losses.mse_loss([1, 2], [1, 2]), ["mse_loss", "input", "int64"]),
+        (lambda: losses.cross_entropy([[1, 2]], [0]), ["input", "int64"]),
+        (lambda: losses.mse_loss([1.0], [1j]), ["mse_loss", "target", "complex"]),
+        (lambda: losses.mse_loss([1j], [1.0]), ["mse_loss", "input", "complex"]),
+        (lambda: losses.mse_loss([1.0], None), ["mse_loss", "target", "None"]),
+        (lambda: losses.mse_loss(None, [1.0]), ["mse_loss", "input", "None"]),
+        (lambda: losses.mse_loss([1.0], ["a"]), ["mse_loss", "target", "'a'"]),
+        (lambda: losses.cross_entropy(np.zeros((2, 0)), [0, 0]), ["cross_entropy", "0", "classes"]),
+    ],
+)  # fmt: skip
+def test_refusals_name_the_argument_and_what_was_given(act, words):
+    numbers = not {"complex", "None", "'a'"} & set(words)
+    with pytest.raises(ValueError if numbers else (TypeError, ValueError)) as info:
+        act()
+    for word in words:
+        assert word in str(info.value), f"{word!r} is not in: {info.value}"
+
+
+def test_a_target_that_would_need_a_fluxion_it_has_not():
+    with pytest.raises(ValueError, match="grad"):
+        losses.sigmoid_focal_loss([1.0], leaf([1.0]))
+    for labels in (leaf([0.0]), leaf([0.0]) * 1):
+        with pytest.raises(ValueError, match="labels"):
+            losses.cross_entropy([[1.0, 2.0]], labels)
+
+
+def test_a_weight_that_requires_grad_gets_its_fluxion_or_is_refused():
+    w, z = leaf([1.0, 2.0]), leaf([0.5, -1.0])
+    try:
+        losses.binary_cross_entropy_with_logits(z, [1.0, 0.0], weight=w, reduction="sum").backward()
+    except (TypeError, ValueError) as error:
+        assert "grad" in str(error)
+    else:
+        np.testing.assert_allclose(w.grad, [np.log1p(np.exp(-0.5)), np.log1p(np.exp(-1.0))], rtol=1e-14)
+
+
+def test_no_examples_at_all(torch):
+    """An empty batch: as in PyTorch, nothing to sum, and a mean of nothing that is nan, without a warning."""
+    for name, p, t in (
+        ("mse_loss", (0, 2), None), ("huber_loss", (0,), None), ("binary_cross_entropy_with_logits", (0, 1), None),
+        ("cross_entropy", (0, 3), np.zeros(0, int)), ("sigmoid_focal_loss", (0,), None),
+    ):  # fmt: skip
+        t = np.zeros(p) if t is None else t
+        a = leaf(np.zeros(p))
+        total = getattr(losses, name)(a, t, reduction="sum")
+        total.backward()
+        assert total.item() == 0 and a.grad.shape == p
+        assert getattr(losses, name)(a, t, reduction="none").shape == t.shape
+        mean = getattr(losses, name)(a, t)
+        assert np.isnan(mean.item())
+        assert np.isnan(peer(torch, name)(torch.zeros(p), torch.tensor(t)).item())
+
+
+def test_large_integers_and_float16_targets_are_cast_to_the_predictions_dtype():
+    L = losses.mse_loss(leaf(np.zeros(2, np.float32)), np.array([1, 2], np.int64))
+    assert L.dtype == np.float32 and L.item() == 2.5
+    assert losses.mse_loss(leaf(np.zeros(2)), np.array([1, 2], np.float16)).dtype == np.float64
+
+
+@pytest.mark.parametrize(("name", "p", "t", "how"), CASES.values(), ids=CASES)
+def test_memory_stays_flat_and_a_second_sweep_gives_the_same(name, p, t, how):
+    a = leaf(p)
+    for reduction in REDUCTIONS:
+        L = getattr(losses, name)(a, t, reduction=reduction, **how).sum()
+        a.grad = None
+        L.backward()
+        first = a.grad
+        a.grad = None
+        L.backward()
+        np.testing.assert_array_equal(a.grad, first)
+        np.testing.assert_array_equal(fg.flows(L)[a], first)
+
+    def once():
+        for reduction in REDUCTIONS:
+            L = getattr(losses, name)(a, t, reduction=reduction, **how)
+            L.backward(np.ones(L.shape))
+        a.grad = None
+
+    del L
+    for _ in range(20):
+        once()
+    gc.collect()
+    gc.disable()
+    try:
+        before = sys.getallocatedblocks()
+        for _ in range(200):
+            once()
+        assert gc.collect() == 0
+        assert sys.getallocatedblocks() - before < 300  # a leak would be 600 or more
+    finally:
+        gc.enable()
+
+
+def test_a_write_to_targets_weights_or_labels_between_forward_and_sweep():
+    for name, p, t, how in CASES.values():
+        for reduction in REDUCTIONS:
+            clean, a = leaf(p), leaf(p)
+            loss = getattr(losses, name)
+            loss(clean, t, reduction=reduction, **how).sum().backward()
+            target, settings_ = t.copy(), {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in how.items()}
+            given_, held = target[:] if t.ndim else target, a.data[:] if p.ndim > 1 else a.data
+            L = loss(a, given_, reduction=reduction, **settings_).sum()
+            target[...] = 0
+            held[...] = 0.125
+            for v in settings_.values():
+                if isinstance(v, np.ndarray):
+                    v[...] = 100
+            L.backward()
+            np.testing.assert_array_equal(a.grad, clean.grad, err_msg=name)
+            as_tensor, b = fg.Tensor(t), leaf(p)
+            view = as_tensor.data[...]
+            L = loss(b, as_tensor, reduction=reduction, **how).sum()
+            view[...] = 0
+            L.backward()
+            np.testing.assert_array_equal(b.grad, clean.grad, err_msg=name)
+
+
+def test_the_loss_of_a_model_descends():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 2))
+    label = (x[:, 0] * x[:, 1] > 0).astype(int)
+    for loss, width, target in (
+        (losses.cross_entropy, 2, label), (losses.binary_cross_entropy_with_logits, 1, label[:, None]),
+        (losses.sigmoid_focal_loss, 1, label[:, None]), (losses.mse_loss, 1, label[:, None]),
+        (losses.huber_loss, 1, label[:, None]),
+    ):  # fmt: skip
+        model = fg.nn.MLP(2, [16, 16, width], activation=fg.nn.Tanh, seed=0)
+        optimiser = fg.optim.Adam(model.parameters(), lr=0.02)
+        first = loss(model(x), target).item()
+        for _ in range(150):
+            optimiser.zero_grad()
+            L = loss(model(x), target)
+            L.backward()
+            optimiser.step()
+        assert L.item() < 0.2 * first
