@@ -18,9 +18,7 @@ EPOCHS, BATCH = 40, 32
 
 digits = load_digits()
 images = (digits.data / 16).astype(np.float32)  # pixels run from 0 to 16
-x, x_test, y, y_test = train_test_split(
-    images, digits.target, test_size=0.25, stratify=digits.target, random_state=0
-)
+x, x_test, y, y_test = train_test_split(images, digits.target, test_size=0.25, stratify=digits.target, random_state=0)
 print(f"data set: scikit-learn's load_digits, {len(x)} images to learn from, {len(x_test)} to be tested on")
 
 model = fg.nn.MLP(64, [48, 10], seed=0)  # 64 pixels in, 48 hidden units, a score for each of 10 digits out

@@ -29,12 +29,14 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'fluxgrad' has no attribute {name!r}")
 
 
+# fmt: off
 __all__ = [
-    *("Tensor", "no_grad"),
-    *("grad", "value_and_grad", "vjp", "jvp", "jacobian", "hessian"),
-    *("flows", "Flows", "Step", "rules", "elementwise", "linear", "fused", "check_grads"),
-    *("relu", "sigmoid", "softplus", "gelu", "logsumexp", "softmax", "log_softmax"),
-    *("losses", "nn", "optim", "draw", "draw_network"),
+    "Tensor", "no_grad",
+    "grad", "value_and_grad", "vjp", "jvp", "jacobian", "hessian",
+    "flows", "Flows", "Step", "rules", "elementwise", "linear", "fused", "check_grads",
+    "relu", "sigmoid", "softplus", "gelu", "logsumexp", "softmax", "log_softmax",
+    "losses", "nn", "optim", "draw", "draw_network",
 ]
+# fmt: on
 
 __version__ = "0.1.0"

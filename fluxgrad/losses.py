@@ -15,6 +15,7 @@ import numpy as np
 from fluxgrad.rules.elementwise import sigmoid, softplus
 from fluxgrad.rules.fused import logsumexp, softmax
 from fluxgrad.rules.kinds import Fused, Kernel, fused
+from fluxgrad.rules.linear import moveaxis
 from fluxgrad.tensor import Array, Tensor, _fixed, _kind_of, apply
 
 Reduction = Literal["mean", "sum", "none"]
@@ -210,7 +211,9 @@ def _real(x: Any, loss: str, argument: str) -> Array:
     array = np.asarray(x)
     if x is None or array.dtype.kind not in "fiub":
         given = repr(x) if x is None or isinstance(x, str | list) else _kind_of(array)
-        raise TypeError(f"{loss}: {argument} must be a Tensor or an array of real numbers; given {given} (dtype {array.dtype})")
+        raise TypeError(
+            f"{loss}: {argument} must be a Tensor or an array of real numbers; given {given} (dtype {array.dtype})"
+        )
     return array
 
 
@@ -230,8 +233,10 @@ def _target(x: Any, like: Tensor, loss: str) -> Tensor:
             x = _real(x, loss, "target")
         t = _fixed(np.array(x, dtype))
     if t._value.shape != like._value.shape:
-        raise ValueError(f"{loss}: input has shape {like.shape} and target {t.shape}; they must be the same (nothing is broadcast)")
-    return t if t._value.dtype is dtype else t.astype(dtype)
+        raise ValueError(
+            f"{loss}: input has shape {like.shape} and target {t.shape}; they must be the same (nothing is broadcast)"
+        )
+    return t if t._value.dtype is dtype else t.astype(dtype)  # type: ignore[no-any-return]
 
 
 def mse_loss(input: Any, target: Any, reduction: Reduction = "mean") -> Tensor:
@@ -368,10 +373,12 @@ def cross_entropy(input: Any, target: Any, reduction: Reduction = "mean") -> Ten
     """
     z = _prediction(input, "cross_entropy")
     if z.ndim == 0 or z.shape[min(z.ndim - 1, 1)] == 0:
-        raise ValueError(f"cross_entropy: input needs an axis of classes, and at least one class (not 0); given shape {z.shape}")
+        raise ValueError(
+            f"cross_entropy: input needs an axis of classes, and at least one class (not 0); given shape {z.shape}"
+        )
     shape = z.shape[:1] + z.shape[2:] if z.ndim > 1 else ()
     classes = z.shape[1] if z.ndim > 1 else z.shape[0]
     hot, at = _one_hot(target, classes, shape, "cross_entropy")
-    rows = z if z.ndim == 2 else (z if z.ndim == 1 else np.moveaxis(z, 1, -1)).reshape(-1, classes)  # type: ignore[arg-type, call-overload]
+    rows = z if z.ndim == 2 else moveaxis(z, 1, -1).reshape(-1, classes) if z.ndim > 2 else z.reshape(1, classes)
     losses = apply(surprise, (rows, hot), {"at": at, **_reduction(reduction)})
     return losses.reshape(shape) if reduction == "none" and z.ndim != 2 else losses

@@ -164,7 +164,7 @@ class Linear(Module):
             x = _input(x, dtype)
         try:
             if self.bias is None:
-                return x @ self.weight.T
+                return x @ self.weight.T  # type: ignore[no-any-return]
             return apply(affine, (x, self.weight, self.bias))
         except (ValueError, IndexError):
             raise ValueError(f"{self!r} takes inputs of shape (…, {self.weight.shape[1]}); given {x.shape}") from None

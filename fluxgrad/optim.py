@@ -50,7 +50,7 @@ class _Group:
 
     def __init__(self, params: Sequence[Tensor], states: int) -> None:
         self.params = params
-        self.orders = ["F" if p._value.flags.f_contiguous and p.ndim > 1 else "C" for p in params]
+        self.orders: list[Any] = ["F" if p._value.flags.f_contiguous and p.ndim > 1 else "C" for p in params]
         self.now, self.next = _Flat(params, self.orders), _Flat(params, self.orders)
         self.fluxion = self._fluxion()
         self.scratch = np.empty_like(self.now.flat)

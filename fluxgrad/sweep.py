@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _ndarray = np.ndarray
 P = ParamSpec("P")
 R = TypeVar("R")
-_NOTHING: tuple[dict[str, Any], Any, Any] = ({}, None, None)
+_NOTHING: Any = ({}, None, None)
 
 # ----- Order -----
 
@@ -116,6 +116,7 @@ def pull(
         operands = a if b is _MANY else (a, b) if b is not None else (a,)
         options, saved, inputs = extra or _NOTHING
         kernel = None if saved is None or graph else row.kernel
+        y: Any
         if kernel is not None:
             pass
         elif graph:
@@ -126,7 +127,7 @@ def pull(
                 inputs = (a._value,) if b is None else (a._value, b._value)
         plain = kernel is None and type(row) is Elementwise and not options
         for i, p in enumerate(operands):
-            if p.index >= stamp or bounded and p.index <= since:
+            if p.index >= stamp or (bounded and p.index <= since):
                 continue
             if kernel is not None:
                 c = kernel[1][i](g, saved, p._room if rooms and p.row is None and p not in fluxions else None)
@@ -196,7 +197,7 @@ def backward(root: Tensor, gradient: ArrayLike | None = None) -> None:
 
 def _lone() -> tuple[int, int]:
     """What getrefcount says in such a loop of an array that nothing but the dict holds, and of the base of one that is a view."""
-    for _, g in {None: np.zeros(2)[:1]}.items():  # noqa: B007, PERF102
+    for _, g in {None: np.zeros(2)[:1]}.items():
         counts = getrefcount(g), getrefcount(g.base)
     return counts
 
@@ -339,7 +340,9 @@ class _Switch:
         recording.before.append(recording.on)
         recording.on = self._on
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         recording.on = recording.before.pop()
 
     def __call__(self, f: Callable[P, R]) -> Callable[P, R]:
@@ -377,7 +380,11 @@ def leaves(nest: Any, build: Any = None, who: str = "") -> list[Any]:
         build = nest
     kind = type(build)
     if isinstance(build, tuple | list | dict):
-        if type(nest) is not kind or len(nest) != len(build) or (isinstance(build, dict) and nest.keys() != build.keys()):
+        if (
+            type(nest) is not kind
+            or len(nest) != len(build)
+            or (isinstance(build, dict) and nest.keys() != build.keys())
+        ):
             raise ValueError(f"{who}: the build differs: {_build(nest)} where {_build(build)} is expected")
         keys = build if isinstance(build, dict) else range(len(build))
         return [x for k in keys for x in leaves(nest[k], build[k], who)]
@@ -434,7 +441,9 @@ _ENDED: Any = ({}, None, None)  # and one of a transform that is through with it
 class _Run:
     """A function's run on fresh variables: what it gave, and whether that depends on anything else that fluxions flow to."""
 
-    def __init__(self, f: Callable[..., Any], args: Sequence[Any], argnums: Sequence[int], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, f: Callable[..., Any], args: Sequence[Any], argnums: Sequence[int], kwargs: dict[str, Any]
+    ) -> None:
         outer = recording.on
         self.nests = [args[k] for k in argnums]
         with _recorded():
@@ -612,7 +621,9 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     with _Switch(graph):
         for y in run.outputs:
             v = push(y, velocities, run.since, graph) if isinstance(y, Tensor) else None
-            out.append(np.zeros(np.shape(y), np.result_type(y)) if v is None else v if isinstance(v, Tensor) else np.array(v))
+            out.append(
+                np.zeros(np.shape(y), np.result_type(y)) if v is None else v if isinstance(v, Tensor) else np.array(v)
+            )
     return run.result(), like(run.value, iter(out))
 
 
@@ -663,6 +674,3 @@ def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable
            [ 0., 12.]])
     """
     return jacobian(grad(f, argnums), argnums)
-
-
-__all__ = ["Flows", "Step", "backward", "flows", "grad", "hessian", "jacobian", "jvp", "no_grad", "value_and_grad", "vjp"]

@@ -80,7 +80,7 @@ class Tensor:
     array(6.)
     """
 
-    __slots__ = ("_a", "_b", "_value", "_extra", "_grad", "_requires", "_room", "index", "name", "row")
+    __slots__ = ("_a", "_b", "_extra", "_grad", "_requires", "_room", "_value", "index", "name", "row")
 
     _a: Any
     _b: Any
@@ -175,7 +175,7 @@ class Tensor:
     @grad.setter
     def grad(self, value: ArrayLike | None) -> None:
         if value is None or value is self._grad:
-            self._grad = value  # type: ignore[assignment]
+            self._grad = value
             return
         array = _own(value, self._value.dtype, f"grad of {self._told()}")
         if array.shape != self._value.shape:
@@ -193,7 +193,9 @@ class Tensor:
     def requires_grad(self, value: bool) -> None:
         if self.row is not None:
             if not value:
-                raise TypeError(f"{self._told()} is the result of {self.row.name}; use t.detach() to cut it off from its graph")
+                raise TypeError(
+                    f"{self._told()} is the result of {self.row.name}; use t.detach() to cut it off from its graph"
+                )
             return
         if value and self._value.dtype.kind != "f":
             raise TypeError(
@@ -356,7 +358,7 @@ class Tensor:
     def __imod__(self, other: Any) -> Tensor:
         return self._in_place("%=", self % other)
 
-    def __ipow__(self, other: Any) -> Tensor:  # type: ignore[misc]
+    def __ipow__(self, other: Any) -> Tensor:
         return self._in_place("**=", self**other)
 
     def __imatmul__(self, other: Any) -> Tensor:
@@ -455,14 +457,18 @@ class Tensor:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         name = f"np.{ufunc.__name__}"
         if method != "__call__":
-            raise TypeError(f"{name}.{method} has no rule for a Tensor; use np.sum, np.prod, np.max, np.cumsum, np.outer, …")
+            raise TypeError(
+                f"{name}.{method} has no rule for a Tensor; use np.sum, np.prod, np.max, np.cumsum, np.outer, …"
+            )
         if "out" in kwargs:
             raise TypeError(
                 f"{name}(…, out=…): an array cannot remember how its numbers were made, so nothing could flow back. "
                 f"Use the value that {name} returns (y = y + t, not y += t on an array)"
             )
         if kwargs:
-            raise TypeError(f"{name} on a Tensor: {', '.join(kwargs)}= has no fluxion here; leave it out (np.where chooses)")
+            raise TypeError(
+                f"{name} on a Tensor: {', '.join(kwargs)}= has no fluxion here; leave it out (np.where chooses)"
+            )
         rule = implementations.get(ufunc)
         if isinstance(rule, Row):
             return apply2(rule, *inputs) if len(inputs) == 2 else bind(rule, inputs, kwargs)
@@ -483,7 +489,9 @@ class Tensor:
             if kwargs.get("out", self) is None:
                 kwargs = {k: v for k, v in kwargs.items() if k != "out"}
             if "out" in kwargs:
-                raise TypeError(f"{name}(…, out=…): an array cannot remember how its numbers were made; use what {name} returns")
+                raise TypeError(
+                    f"{name}(…, out=…): an array cannot remember how its numbers were made; use what {name} returns"
+                )
             if isinstance(rule, Row):
                 return bind(rule, args, kwargs, name)
             _check_call(name, rule, args, kwargs)
@@ -505,30 +513,29 @@ class Tensor:
         return apply(_li.mean, (self,), {"axis": axis, "keepdims": keepdims})
 
     def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return np.max(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload, no-any-return]
+        return np.max(self, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
 
     def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return np.min(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload, no-any-return]
+        return np.min(self, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
 
     def prod(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return np.prod(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload, no-any-return]
+        return np.prod(self, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
 
     def var(self, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
-        return np.var(self, axis=axis, ddof=ddof, keepdims=keepdims)  # type: ignore[call-overload, no-any-return]
+        return np.var(self, axis=axis, ddof=ddof, keepdims=keepdims)  # type: ignore[no-any-return]
 
     def std(self, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
-        return np.std(self, axis=axis, ddof=ddof, keepdims=keepdims)  # type: ignore[call-overload, no-any-return]
+        return np.std(self, axis=axis, ddof=ddof, keepdims=keepdims)  # type: ignore[no-any-return]
 
     def cumsum(self, axis: int | None = None) -> Tensor:
-        return np.cumsum(self, axis=axis)  # type: ignore[arg-type, return-value]
+        return np.cumsum(self, axis=axis)  # type: ignore[return-value]
 
     def reshape(self, *shape: Any) -> Tensor:
-        shape = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-        return apply(_li.reshape, (self,), {"shape": tuple(shape)})
+        return apply(_li.reshape, (self,), {"shape": _unpacked(shape)})
 
     def transpose(self, *axes: Any) -> Tensor:
-        axes = axes[0] if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)) else axes
-        return apply(_li.transpose, (self,), {"axes": tuple(axes)} if axes else {})
+        axes = _unpacked(axes) if axes != (None,) else ()
+        return apply(_li.transpose, (self,), {"axes": axes} if axes else {})
 
     def swapaxes(self, axis1: int, axis2: int) -> Tensor:
         return _li.swapaxes(self, axis1, axis2)  # type: ignore[no-any-return]
@@ -623,7 +630,11 @@ def _restore(array: Array, requires_grad: bool, name: str | None, grad: Array | 
 
 
 _NONE: dict[str, Any] = {}
-_FIXED: tuple[dict[str, Any], Any, None] = ({}, None, None)  # marks a constant that nobody outside can reach or write to
+_FIXED: tuple[dict[str, Any], Any, None] = (
+    {},
+    None,
+    None,
+)  # marks a constant that nobody outside can reach or write to
 _constants: dict[tuple[float, np.dtype[Any]], Tensor] = {}
 
 
@@ -750,7 +761,9 @@ def apply(row: Row, args: tuple[Any, ...], options: dict[str, Any] = _NONE) -> T
         for p in args:
             if p._requires:
                 live = on
-            arrays.append(_freeze(p) if p.row is None and p._extra is None and on and p._value.base is None else p._value)
+            arrays.append(
+                _freeze(p) if p.row is None and p._extra is None and on and p._value.base is None else p._value
+            )
     except AttributeError:  # one is not a tensor
         dtypes = [p._value.dtype for p in args if type(p) is Tensor]
         dtype = np.result_type(*dtypes) if dtypes else None
@@ -781,6 +794,11 @@ def bind(row: Row, args: Sequence[Any], options: dict[str, Any], name: str | Non
     """`apply` for a caller outside: sort operands from options, check their names, and copy what could be written to."""
     operands, options = row.bind(args, options, name)
     return apply(row, operands, {k: _plain_option(v) for k, v in options.items()} if options else options)
+
+
+def _unpacked(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
+    """reshape(2, 3) and reshape((2, 3)) are one."""
+    return tuple(numbers[0]) if len(numbers) == 1 and isinstance(numbers[0], tuple | list) else numbers
 
 
 def _plain(x: Any) -> Any:
@@ -841,12 +859,19 @@ PLAIN: frozenset[Any] = frozenset(
         *(np.array_equal, np.array_equiv, np.isreal, np.iscomplex, np.isrealobj, np.iscomplexobj, np.all, np.any),
         *(np.argmax, np.argmin, np.nanargmax, np.nanargmin, np.argsort, np.argpartition, np.argwhere, np.nonzero),
         *(np.flatnonzero, np.count_nonzero, np.searchsorted, np.digitize, np.lexsort, np.isin),
-        *(np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.common_type, np.min_scalar_type, np.shares_memory),
+        *(
+            np.shape,
+            np.ndim,
+            np.size,
+            np.result_type,
+            np.can_cast,
+            np.common_type,
+            np.min_scalar_type,
+            np.shares_memory,
+        ),
         *(np.zeros_like, np.ones_like, np.empty_like, np.may_share_memory, np.tril_indices_from),
         *(np.triu_indices_from, np.array_repr, np.array_str, np.array2string, np.save, np.savez, np.savetxt),
     ]
 )
 
 from fluxgrad import sweep  # noqa: E402  (Tensor.backward is a sweep, and a sweep knows Tensor)
-
-__all__ = ["Array", "Tensor", "apply", "recording"]

@@ -51,9 +51,7 @@ class Row:
         kernel: Kernel | None = None,
     ) -> None:
         if not fluxions or not all(map(callable, [value, *fluxions])):
-            raise TypeError(
-                f"a rule needs a value and one fluxion per input, all callable; given for {form!r}"
-            )
+            raise TypeError(f"a rule needs a value and one fluxion per input, all callable; given for {form!r}")
         self.form = form
         self.value = value
         self.fluxions = tuple(fluxions)
@@ -85,9 +83,7 @@ class Row:
                 parameters = list(signature(self.value).parameters.values())
                 operands = 0 if self.variadic else len(self.fluxions)
                 self._options = tuple(
-                    p.name
-                    for p in parameters[operands:]
-                    if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
+                    p.name for p in parameters[operands:] if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
                 )
         return self._options
 
@@ -109,9 +105,7 @@ class Row:
             args = [*args, *map(options.get, missing)]
             options = {k: v for k, v in options.items() if k not in missing}
         if len(args) - n > len(names):
-            raise TypeError(
-                f"{name} takes {n} operands and {len(names)} options, {len(args)} arguments given"
-            )
+            raise TypeError(f"{name} takes {n} operands and {len(names)} options, {len(args)} arguments given")
         if len(args) > n:
             options = {**dict(zip(names, args[n:], strict=False)), **options}
         for key in options:
@@ -225,9 +219,7 @@ def _register(row: Row, of: Callable[..., Any]) -> Row:
     """Enter a row by its name, and for the NumPy function that it stands for."""
     known = rules.get(row.name)
     if known is not None and known._builtin:
-        raise ValueError(
-            f"the name {row.name!r} belongs to a built-in rule ({known.form}); choose another first word"
-        )
+        raise ValueError(f"the name {row.name!r} belongs to a built-in rule ({known.form}); choose another first word")
     rules[row.name] = row
     if isinstance(of, np.ufunc) or (getattr(of, "__module__", "") or "").split(".")[0] == "numpy":
         implementations.setdefault(of, row)

@@ -48,16 +48,19 @@ def _filled(x: Any, value: float) -> Any:
     return array
 
 
+_add: Any = np.add.reduce
+
+
 def _sum(x: Any, axis: Any = None, keepdims: bool = False) -> tuple[Any, Any]:
     """np.sum without its wrapper; the fluxion of a whole sum is one number, filled in."""
-    return np.add.reduce(x, axis, None, None, keepdims), (x, axis, keepdims, 1)
+    return _add(x, axis, keepdims=keepdims), (x, axis, keepdims, 1)
 
 
 def _mean(x: Any, axis: Any = None, keepdims: bool = False) -> tuple[Any, Any]:
     n = x.size if axis is None else count(x, axis)
     if x.dtype == np.float16 or n == 0:  # np.mean sums float16 in float32, and warns of an empty mean
         return np.mean(x, axis, keepdims=keepdims), (x, axis, keepdims, n)
-    return np.add.reduce(x, axis, None, None, keepdims) / n, (x, axis, keepdims, n)
+    return _add(x, axis, keepdims=keepdims) / n, (x, axis, keepdims, n)
 
 
 def _sum_back(g: Any, saved: Any, room: Any) -> Any:
