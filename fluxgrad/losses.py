@@ -98,7 +98,7 @@ def _fits(p: Array, t: Array) -> bool:
 
 def _squared(p: Array, t: Array) -> tuple[Any, Any]:
     e = p - t
-    return (e, e), (e,) if _fits(p, t) else None
+    return (e, e), ((e,) if _fits(p, t) else None)
 
 
 mse = _loss("(p − t)²", lambda p, t: (p - t) * (p - t), lambda p, t: 2 * (p - t), lambda p, t: -2 * (p - t),
@@ -227,11 +227,12 @@ def _prediction(x: Any, loss: str) -> Tensor:
 def _target(x: Any, like: Tensor, loss: str) -> Tensor:
     """The target as a tensor of the prediction's dtype and shape; it never broadcasts."""
     dtype = like._value.dtype
-    t = x
-    if type(x) is not Tensor:
-        if type(x) is not np.ndarray or x.dtype is not dtype:
-            x = _real(x, loss, "target")
-        t = _fixed(np.array(x, dtype))
+    if type(x) is Tensor:
+        t = x
+    elif type(x) is np.ndarray and x.dtype is dtype:
+        t = _fixed(x.copy())
+    else:
+        t = _fixed(np.array(_real(x, loss, "target"), dtype))
     if t._value.shape != like._value.shape:
         raise ValueError(
             f"{loss}: input has shape {like.shape} and target {t.shape}; they must be the same (nothing is broadcast)"
@@ -337,6 +338,9 @@ def sigmoid_focal_loss(
     return _weighted(losses, (alpha * t + (1 - alpha) * (1 - t)).data, reduction)
 
 
+_INTP = np.dtype(np.intp)
+
+
 def _one_hot(labels: Any, classes: int, shape: tuple[int, ...], loss: str) -> tuple[Tensor, Array]:
     """Labels as one True a row, and where these stand with the classes first."""
     t = labels._value if isinstance(labels, Tensor) else _real(labels, loss, "labels")
@@ -344,14 +348,15 @@ def _one_hot(labels: Any, classes: int, shape: tuple[int, ...], loss: str) -> tu
         raise ValueError(f"{loss}: labels must be integers; given dtype {t.dtype}")
     if t.shape != shape:
         raise ValueError(f"{loss}: labels of shape {t.shape} where the logits ask for {shape}")
-    flat = t.reshape(-1).astype(np.intp)
+    flat = t.reshape(-1)
+    if flat.dtype is not _INTP:
+        flat = flat.astype(_INTP)
     n = flat.size
     if n and flat.view(np.uintp).max() >= classes:  # a negative one looks enormous
         wrong = flat[(flat < 0) | (flat >= classes)][0]
         raise ValueError(f"{loss}: label {wrong} is out of range for {classes} classes (0 to {classes - 1})")
-    rows = np.arange(n)
     at = flat * n
-    at += rows
+    at += np.arange(n)
     hot = np.zeros((classes, n), bool)
     hot.reshape(-1)[at] = True
     return _fixed(hot.T), at

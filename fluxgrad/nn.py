@@ -12,7 +12,7 @@ import numpy as np
 
 from fluxgrad.rules.elementwise import gelu, relu, sigmoid, tanh
 from fluxgrad.rules.fused import affine
-from fluxgrad.tensor import Array, Tensor, _fixed, _kind_of, _leaf, apply, apply1, recording
+from fluxgrad.tensor import Array, Tensor, _fixed, _kind_of, _leaf, apply1, apply3, recording
 
 if TYPE_CHECKING:
     from typing import Self
@@ -133,10 +133,12 @@ def _input(x: Any, dtype: np.dtype[Any]) -> Tensor:
     """A layer's input in its parameters' dtype."""
     if isinstance(x, Tensor):
         return x.astype(dtype)
+    if type(x) is np.ndarray and x.dtype is dtype and recording.on:
+        return _fixed(x.copy())  # a graph saves it, and its owner may write to it
     x = np.asarray(x)
     if x.dtype.kind not in "fiub":
         raise TypeError(f"a layer's input must be real numbers; given {_kind_of(x)} (dtype {x.dtype})")
-    return _fixed(np.array(x, dtype, copy=recording.on or None))  # a graph saves it, and its owner may write to it
+    return _fixed(np.array(x, dtype, copy=recording.on or None))
 
 
 class Linear(Module):
@@ -165,7 +167,7 @@ class Linear(Module):
         try:
             if self.bias is None:
                 return x @ self.weight.T  # type: ignore[no-any-return]
-            return apply(affine, (x, self.weight, self.bias))
+            return apply3(affine, x, self.weight, self.bias)
         except (ValueError, IndexError):
             raise ValueError(f"{self!r} takes inputs of shape (…, {self.weight.shape[1]}); given {x.shape}") from None
 

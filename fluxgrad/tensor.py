@@ -43,6 +43,7 @@ recording = _Recording()
 _stamp = itertools.count().__next__  # tensors that require grad are numbered as they are made, or begin to
 NEVER = 2**62  # the number of those that do not
 _MANY = object()  # marks a node of more than two operands: they are a tuple in the first slot
+_new = object.__new__
 _ndarray = np.ndarray
 _asarray = np.asarray
 
@@ -649,9 +650,16 @@ def _constant(value: float, dtype: np.dtype[Any]) -> Tensor:
     return t
 
 
+_latest: tuple[Any, Any, Any] = (None, None, None)  # (number, dtype, its constant), of the last that was asked for
+
+
 def _fixed(array: Array) -> Tensor:
-    t = _leaf(array)
+    t = _new(Tensor)
+    t._value = array
+    t.row = t._a = t._b = t._grad = t._room = t.name = None
     t._extra = _FIXED
+    t._requires = False
+    t.index = NEVER
     return t
 
 
@@ -660,9 +668,12 @@ def _operand(x: Any, dtype: np.dtype[Any] | None, row: Row) -> Tensor:
     may save it and its owner may write to it."""
     kind = type(x)
     if kind is float or kind is int or kind is bool or kind is Constant:
+        global _latest
         x = x.value if kind is Constant else x
         if (x, dtype) in _constants:
-            return _constants[x, dtype]  # type: ignore[index]
+            constant = _constants[x, dtype]  # type: ignore[index]
+            _latest = x, dtype, constant
+            return constant
         if dtype is not None and (dtype.kind == "f" or (dtype.kind in "iu" and kind is int)):
             return _constant(x, dtype)
         return _fixed(_asarray(x))
@@ -708,8 +719,8 @@ def apply2(row: Row, a: Any, b: Any) -> Tensor:
     if row.kernel is not None:
         return apply(row, (a, b))
     if type(b) is not Tensor:
-        key = b, a._value.dtype
-        b = _constants[key] if type(b) is float and key in _constants else _operand(*key, row)
+        number, dtype, constant = _latest  # in a loop it is the same number again
+        b = constant if b is number and a._value.dtype is dtype else _operand(b, a._value.dtype, row)
     elif type(a) is not Tensor:
         a = _operand(a, b._value.dtype, row)
     live = (a._requires or b._requires) and recording.on
@@ -738,7 +749,28 @@ def apply2(row: Row, a: Any, b: Any) -> Tensor:
     return _plain_result(t, (a, b))
 
 
-_new = object.__new__
+def apply3(row: Row, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """`apply` of three tensors and no options to a row that has a kernel: a layer."""
+    on = recording.on
+    x = _freeze(a) if a.row is None and a._extra is None and on and a._value.base is None else a._value
+    w = _freeze(b) if b.row is None and b._extra is None and on and b._value.base is None else b._value
+    v = _freeze(c) if c.row is None and c._extra is None and on and c._value.base is None else c._value
+    try:
+        y, saved = row.kernel[0](x, w, v)  # type: ignore[index]
+    except ValueError as error:
+        raise _misfit(row, (a, b, c), error) from None
+    t = _new(Tensor)
+    t._value = y
+    t._grad = t.name = None
+    if on and (a._requires or b._requires or c._requires):
+        t.row = row
+        t._a = (a, b, c)
+        t._b = _MANY
+        t._requires = True
+        t.index = _stamp()
+        t._extra = (_NONE, saved, (x, w, v))
+        return t
+    return _plain_result(t, (a, b, c))
 
 
 def _plain_result(t: Tensor, operands: Sequence[Tensor]) -> Tensor:

@@ -179,6 +179,13 @@ def _relu_forward(x: Any) -> tuple[Any, Any]:
     return y, (y if x.ndim else None)
 
 
+def _relu_back(g: Any, y: Any, room: Any) -> Any:
+    """Through a mask of floats: a product with bools converts them one by one."""
+    mask = (y > 0).astype(g.dtype)
+    mask *= g
+    return mask
+
+
 def _sigmoid(x: Any) -> Any:
     t = np.exp(-np.abs(x))  # its argument is never positive: nothing overflows, and the small side keeps its digits
     return np.where(x >= 0, 1, t) / (1 + t)
@@ -198,7 +205,7 @@ def _gelu_x(y: Any, x: Any) -> Any:
 
 
 relu = elementwise("relu x", _relu, lambda y, x: x > 0, choice="0 at 0",
-                   kernel=(_relu_forward, [lambda g, y, room: g * (y > 0)]))  # fmt: skip
+                   kernel=(_relu_forward, [_relu_back]))  # fmt: skip
 sigmoid = elementwise("σ(x)", _sigmoid, lambda y, x: y * (1 - y), name="sigmoid")
 softplus = elementwise("softplus x", _softplus, lambda y, x: sigmoid(x))
 gelu = elementwise("gelu x", lambda x: 0.5 * x * (1 + _gelu_gate(x)), _gelu_x)
