@@ -237,7 +237,7 @@ def _target(x: Any, like: Tensor, loss: str) -> Tensor:
         raise ValueError(
             f"{loss}: input has shape {like.shape} and target {t.shape}; they must be the same (nothing is broadcast)"
         )
-    return t if t._value.dtype is dtype else t.astype(dtype)  # type: ignore[no-any-return]
+    return t if t._value.dtype is dtype else t.astype(dtype)
 
 
 def mse_loss(input: Any, target: Any, reduction: Reduction = "mean") -> Tensor:

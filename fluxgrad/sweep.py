@@ -116,15 +116,11 @@ def pull(
         operands = a if b is _MANY else (a, b) if b is not None else (a,)
         options, saved, inputs = extra or _NOTHING
         kernel = None if saved is None or graph else row.kernel
-        y: Any
-        if kernel is not None:
-            pass
-        elif graph:
+        y: Any = t._value
+        if graph:
             y, inputs = t, _as_tensors(t)
-        else:
-            y = t._value
-            if inputs is None:
-                inputs = (a._value,) if b is None else (a._value, b._value)
+        elif inputs is None:
+            inputs = (a._value,) if b is None else (a._value, b._value)
         plain = kernel is None and type(row) is Elementwise and not options
         for i, p in enumerate(operands):
             if p.index >= stamp or (bounded and p.index <= since):

@@ -12,6 +12,7 @@ somebody else may hold a leaf's array (its reference count shows that), a copy i
 from __future__ import annotations
 
 import itertools
+import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from sys import getrefcount
@@ -65,6 +66,34 @@ def _own(x: Any, dtype: DTypeLike | None, what: str) -> Array:
 def _kind_of(array: Array) -> str:
     kinds = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "bytes", "M": "dates", "m": "durations"}
     return kinds.get(array.dtype.kind, "something else")
+
+
+def _binary(row: Row) -> tuple[Callable[[Tensor, Any], Tensor], Callable[[Tensor, Any], Tensor]]:
+    """An operator and its reflected one."""
+    return lambda self, other: apply2(row, self, other), lambda self, other: apply2(row, other, self)
+
+
+def _in_place(symbol: str, operation: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], Tensor]:
+    """`t += …` rebinds the name t to a new tensor. For a leaf that requires grad that is never what was meant."""
+
+    def update(self: Tensor, other: Any) -> Tensor:
+        result: Tensor = operation(self, other)
+        if self.row is not None or not self._requires:
+            return result
+        if recording.on:
+            raise TypeError(
+                f"{self._told()} {symbol} …: a leaf that requires grad cannot be changed in place, since the graph would "
+                f"take the change for a part of the model. Update its numbers: t.data {symbol} …  "
+                f"(or do it under `with fg.no_grad():`)"
+            )
+        self.data = result._value
+        return self
+
+    return update
+
+
+def _comparison(operation: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], Any]:
+    return lambda self, other: operation(self._value, _plain(other))
 
 
 class Tensor:
@@ -262,59 +291,14 @@ class Tensor:
 
     # ----- Operators -----
 
-    def __add__(self, other: Any) -> Tensor:
-        return apply2(_li.add, self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return apply2(_li.add, other, self)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return apply2(_li.subtract, self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return apply2(_li.subtract, other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return apply2(_el.multiply, self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return apply2(_el.multiply, other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return apply2(_el.divide, self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return apply2(_el.divide, other, self)
-
-    def __floordiv__(self, other: Any) -> Tensor:
-        return apply2(_el.floor_divide, self, other)
-
-    def __rfloordiv__(self, other: Any) -> Tensor:
-        return apply2(_el.floor_divide, other, self)
-
-    def __mod__(self, other: Any) -> Tensor:
-        return apply2(_el.remainder, self, other)
-
-    def __rmod__(self, other: Any) -> Tensor:
-        return apply2(_el.remainder, other, self)
-
-    def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
-        return self // other, self % other
-
-    def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]:
-        return other // self, other % self
-
-    def __pow__(self, other: Any) -> Tensor:
-        return apply2(_el.power, self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return apply2(_el.power, other, self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return apply2(_li.matmul, self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return apply2(_li.matmul, other, self)
+    __add__, __radd__ = _binary(_li.add)
+    __sub__, __rsub__ = _binary(_li.subtract)
+    __mul__, __rmul__ = _binary(_el.multiply)
+    __truediv__, __rtruediv__ = _binary(_el.divide)
+    __floordiv__, __rfloordiv__ = _binary(_el.floor_divide)
+    __mod__, __rmod__ = _binary(_el.remainder)
+    __pow__, __rpow__ = _binary(_el.power)
+    __matmul__, __rmatmul__ = _binary(_li.matmul)
 
     def __neg__(self) -> Tensor:
         return apply1(_li.negative, self)
@@ -325,64 +309,30 @@ class Tensor:
     def __abs__(self) -> Tensor:
         return apply1(_el.absolute, self)
 
+    def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return other // self, other % self
+
     def __round__(self, decimals: int = 0) -> Tensor:
         return apply(_el.round_, (self,), {"decimals": decimals})
 
-    def _in_place(self, operation: str, result: Any) -> Tensor:
-        """`t += …` rebinds the name t to a new tensor. For a leaf that requires grad that is never what was meant."""
-        if self.row is not None or not self._requires:
-            return result  # type: ignore[no-any-return]
-        if recording.on:
-            raise TypeError(
-                f"{self._told()} {operation} …: a leaf that requires grad cannot be changed in place, since the graph would "
-                f"take the change for a part of the model. Update its numbers: t.data {operation} …  "
-                f"(or do it under `with fg.no_grad():`)"
-            )
-        self.data = result._value
-        return self
+    __iadd__ = _in_place("+=", operator.add)
+    __isub__ = _in_place("-=", operator.sub)
+    __imul__ = _in_place("*=", operator.mul)
+    __itruediv__ = _in_place("/=", operator.truediv)
+    __ifloordiv__ = _in_place("//=", operator.floordiv)
+    __imod__ = _in_place("%=", operator.mod)
+    __ipow__ = _in_place("**=", operator.pow)
+    __imatmul__ = _in_place("@=", operator.matmul)
 
-    def __iadd__(self, other: Any) -> Tensor:
-        return self._in_place("+=", self + other)
-
-    def __isub__(self, other: Any) -> Tensor:
-        return self._in_place("-=", self - other)
-
-    def __imul__(self, other: Any) -> Tensor:
-        return self._in_place("*=", self * other)
-
-    def __itruediv__(self, other: Any) -> Tensor:
-        return self._in_place("/=", self / other)
-
-    def __ifloordiv__(self, other: Any) -> Tensor:
-        return self._in_place("//=", self // other)
-
-    def __imod__(self, other: Any) -> Tensor:
-        return self._in_place("%=", self % other)
-
-    def __ipow__(self, other: Any) -> Tensor:
-        return self._in_place("**=", self**other)
-
-    def __imatmul__(self, other: Any) -> Tensor:
-        return self._in_place("@=", self @ other)
-
-    def __eq__(self, other: Any) -> Any:
-        return self._value == _plain(other)
-
-    def __ne__(self, other: Any) -> Any:
-        return self._value != _plain(other)
-
-    def __lt__(self, other: Any) -> Any:
-        return self._value < _plain(other)
-
-    def __le__(self, other: Any) -> Any:
-        return self._value <= _plain(other)
-
-    def __gt__(self, other: Any) -> Any:
-        return self._value > _plain(other)
-
-    def __ge__(self, other: Any) -> Any:
-        return self._value >= _plain(other)
-
+    __eq__ = _comparison(operator.eq)
+    __ne__ = _comparison(operator.ne)
+    __lt__ = _comparison(operator.lt)
+    __le__ = _comparison(operator.le)
+    __gt__ = _comparison(operator.gt)
+    __ge__ = _comparison(operator.ge)
     __hash__ = object.__hash__
 
     def __getitem__(self, index: Any) -> Tensor:
