@@ -282,7 +282,7 @@ class Tensor:
         return _leaf(self._value)
 
     def backward(self, gradient: ArrayLike | None = None) -> None:
-        """Sweep back from here: add L̇_x to the .grad of every leaf x that requires it (paper §13.2).
+        """Sweep back from here: add L̇_x to the .grad of every leaf x that requires it.
 
         `gradient` is L̇ of this tensor itself: 1 for a scalar, and of its shape otherwise. Nothing is released, so a
         second call adds again. Raises ValueError where nothing requires grad, or for a gradient of another shape.
@@ -636,7 +636,8 @@ def _operand(x: Any, dtype: np.dtype[Any] | None, row: Row) -> Tensor:
 
 def _misfit(row: Row, operands: Sequence[Tensor], error: Exception) -> Exception:
     shapes = " and ".join(str(p.shape) for p in operands)
-    return type(error)(f"{row.name} ({row.form}) of shape{'s' * (len(operands) > 1)} {shapes}: {error}")
+    said = str(error).removeprefix(f"{row.name}: ")
+    return type(error)(f"{row.name} ({row.form}) of shape{'s' * (len(operands) > 1)} {shapes}: {said}")
 
 
 def apply1(row: Row, a: Tensor) -> Tensor:
