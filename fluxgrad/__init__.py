@@ -12,12 +12,12 @@ from fluxgrad.sweep import Flows, Step, flows, grad, hessian, jacobian, jvp, no_
 from fluxgrad.tensor import Tensor
 
 if TYPE_CHECKING:
-    from fluxgrad.check import check_grads
+    from fluxgrad.check import check_grads, check_rule
     from fluxgrad.picture import draw, draw_network
 
 seal()  # the names so far are built in
 
-_LATER = {"check_grads": "check", "draw": "picture", "draw_network": "picture"}
+_LATER = {"check_grads": "check", "check_rule": "check", "draw": "picture", "draw_network": "picture"}
 
 
 def __getattr__(name: str) -> Any:
@@ -33,7 +33,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "Tensor", "no_grad",
     "grad", "value_and_grad", "vjp", "jvp", "jacobian", "hessian",
-    "flows", "Flows", "Step", "rules", "elementwise", "linear", "fused", "check_grads",
+    "flows", "Flows", "Step", "rules", "elementwise", "linear", "fused", "check_grads", "check_rule",
     "relu", "sigmoid", "softplus", "gelu", "logsumexp", "softmax", "log_softmax",
     "losses", "nn", "optim", "draw", "draw_network",
 ]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fluxgrad.rules.kinds import Linear, Row, implementations
+from fluxgrad.rules.kinds import Linear, Row, implementations, rules
 from fluxgrad.rules.linear import unstretch
 from fluxgrad.sweep import jvp, leaves, like, no_grad, vjp
 from fluxgrad.sweep import order as latest_first
@@ -72,6 +72,28 @@ def check_grads(f: Callable[..., Any], *args: Any, modes: Sequence[str] = ("fwd"
     try:
         with np.errstate(all="ignore"):
             return _run(case, modes, order)
+    except _Wrong as wrong:
+        raise AssertionError(str(wrong)) from None
+
+
+def check_rule(name: str, modes: Sequence[str] = ("fwd", "rev"), order: int = 2) -> list[str]:
+    """`check_grads` of one rule alone, by its name in `fg.rules`, at an example of its own.
+
+    Raises KeyError where there is no such rule, AssertionError as `check_grads` does.
+
+    >>> import fluxgrad as fg
+    >>> fg.check_rule("tanh")
+    []
+    """
+    if name not in rules:
+        raise KeyError(f"check_rule: no rule is called {name!r}; fg.rules lists them")
+    row = rules[name]
+    operands, options = row.example()
+    given = row.sample[0] if row.sample else ()
+    moving = [k for k in range(len(operands)) if k >= len(given) or not isinstance(given[k], np.ndarray)]  # not labels
+    try:
+        with np.errstate(all="ignore"):
+            return _run(_of_row(row, operands, options, moving), modes, order)
     except _Wrong as wrong:
         raise AssertionError(str(wrong)) from None
 

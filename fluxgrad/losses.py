@@ -14,7 +14,7 @@ import numpy as np
 
 from fluxgrad.rules.elementwise import sigmoid, softplus
 from fluxgrad.rules.fused import logsumexp, softmax
-from fluxgrad.rules.kinds import Fused, Kernel, fused
+from fluxgrad.rules.kinds import Fused, Kernel, fused, part, sample
 from fluxgrad.rules.linear import moveaxis
 from fluxgrad.tensor import Array, Tensor, _fixed, _kind_of, apply
 
@@ -106,12 +106,12 @@ mse = _loss("(p − t)²", lambda p, t: (p - t) * (p - t), lambda p, t: 2 * (p -
 
 
 def _huber(p: Any, t: Any, delta: float) -> Any:
-    r = p - t
+    r = part("r", p - t)
     return np.where(np.abs(r) < delta, 0.5 * r * r, delta * np.abs(r) - 0.5 * delta * delta)
 
 
 def _huber_signal(p: Any, t: Any, delta: float) -> Any:
-    r = p - t
+    r = part("r", p - t)
     return np.where(np.abs(r) < delta, r, delta * np.sign(r))
 
 
@@ -133,19 +133,21 @@ logistic = _loss(
 
 
 def _focal(z: Any, t: Any, gamma: float) -> Any:
-    s = (2 * t - 1) * z  # the logit of the true class
+    s = part("s", (2 * t - 1) * z)  # the logit of the true class
     return np.exp(-gamma * softplus(s)) * softplus(-s)
 
 
-def _focal_signal(z: Any, t: Any, gamma: float) -> Any:
-    side = 2 * t - 1
-    s = side * z
-    p, q, c = sigmoid(s), sigmoid(-s), softplus(-s)
-    return -side * (np.exp(-gamma * softplus(s)) * (gamma * p * c + q))
+def _focal_s(z: Any, t: Any, gamma: float) -> Any:
+    s = part("s", (2 * t - 1) * z)
+    p, q, c = part("p", sigmoid(s)), part("q", sigmoid(-s)), part("c", softplus(-s))
+    return -np.exp(-gamma * softplus(s)) * (gamma * p * c + q)
 
 
-focal = _loss("focal(z, t)", _focal, _focal_signal, lambda z, t, gamma: 0 * z, name="sigmoid_focal_loss",
-              choice="t chooses a side: nothing flows to it")  # fmt: skip
+focal = _loss(
+    "focal(z, t)", _focal,
+    lambda z, t, gamma: (2 * t - 1) * _focal_s(z, t, gamma),
+    lambda z, t, gamma: 2 * z * _focal_s(z, t, gamma), name="sigmoid_focal_loss",
+)  # fmt: skip
 
 
 def _surprise(z: Any, t: Any, at: Any = None) -> Any:
@@ -155,7 +157,8 @@ def _surprise(z: Any, t: Any, at: Any = None) -> Any:
 
 def _surprise_z(z: Any, t: Any, at: Any = None) -> Any:
     t = t.astype(z.dtype)
-    return np.sum(t, axis=-1, keepdims=True) * softmax(z) - t
+    p = part("p", softmax(z))
+    return p - t if at is not None else np.sum(t, axis=-1, keepdims=True) * p - t  # labels: Σt is 1
 
 
 def _surprise_t(z: Any, t: Any, at: Any = None) -> Any:
@@ -172,19 +175,27 @@ def _one_pass(z: Array, t: Array, at: Array | None = None) -> tuple[Any, Any]:
     c = e.take(at)
     np.exp(e, e)
     total = np.add.reduce(e, 0)
-    return (np.subtract(np.log(total), c, c), None), (e, total, at)
+    return (np.subtract(np.log(total), c, c), None), (e, total, at, z)
 
 
 def _one_pass_back(g: Any, saved: Any, room: Any) -> Any:
-    e, total, at = saved
+    e, total, at, _ = saved
     g = g[:, 0] if isinstance(g, np.ndarray) else g
     s = e * (g / total)
     s.reshape(-1)[at] -= g
     return s.T
 
 
-surprise = _loss("cross_entropy(z, t)", _surprise, _surprise_z, _surprise_t, core=(_one_pass, [_one_pass_back]), classes=True,
+surprise = _loss("cross_entropy(z, t)", _surprise, _surprise_z, _surprise_t, core=(_one_pass, [_one_pass_back, lambda g, saved, room: g * _surprise_t(saved[3], None)]), classes=True,
                  name="cross_entropy")  # fmt: skip
+
+# ----- How they are written down -----
+
+sample(mse, (3,), (3,), output="L")
+sample(huber, (3,), (3,), output="L", delta=("δ", 1.0))
+sample(logistic, (3,), (3,), output="L")
+sample(focal, (3,), np.array([1.0, 0.0, 1.0]), output="L", gamma=("γ", 2.0))
+sample(surprise, (2, 3), np.eye(2, 3), output="L", at=np.array([0, 3]))
 
 # ----- Around the cores: checks, labels, weights -----
 

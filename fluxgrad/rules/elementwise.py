@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxgrad.rules.kinds import Constant, elementwise, one, stands_for, zeros
+from fluxgrad.rules.kinds import Constant, elementwise, one, part, stands_for, zeros
 
 PI = Constant("π", math.pi)
 LN2 = Constant("ln 2", math.log(2))
@@ -43,7 +43,7 @@ def _share(x: Any, w: Any) -> Any:
     return np.where(x == w, above + 0.5, above)
 
 
-share = elementwise("share (x, w)", _share, nothing, nothing, choice="½ each at a tie")
+share = elementwise("share(x, w)", _share, nothing, nothing, choice="½ each at a tie")
 
 # ----- Arithmetic (add, subtract, negative are linear rows) -----
 
@@ -129,7 +129,7 @@ def _sinc_x(y: Any, x: Any) -> Any:
     for k in range(1, 16):
         series = series + term
         term = -term * (u * u) * (k + 1) / (k * (2 * k + 2) * (2 * k + 3))
-    return np.where(near, series, (np.cos(PI * away) - np.sinc(away)) / away)
+    return np.where(near, part("s", series), (np.cos(PI * away) - np.sinc(away)) / away)
 
 
 sinc = elementwise("sin πx / πx", np.sinc, _sinc_x)
@@ -200,7 +200,7 @@ def _gelu_gate(x: Any) -> Any:
 
 
 def _gelu_x(y: Any, x: Any) -> Any:
-    t = _gelu_gate(x)
+    t = part("t", _gelu_gate(x))
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (SQRT_2_OVER_PI * (1 + 0.044715 * (3 * x * x)))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxgrad.rules.kinds import fused, ones, stands_for
+from fluxgrad.rules.kinds import fused, ones, sample, stands_for
 from fluxgrad.rules.linear import _array, _axes, count, spread
 
 # ----- Extremes, spread and products along axes -----
@@ -200,6 +200,13 @@ def _norm_x(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False) ->
 
 
 norm = fused("‖x‖", _norm, _norm_x, name="norm", choice="0 at 0")
+
+# ----- How they are written down -----
+
+sample(affine, (4, 3), (2, 3), (2,))
+for _row in (inv, pinv, det, logabsdet):
+    sample(_row, (2, 2))
+sample(solve, (2, 2), (2, 3))
 
 # ----- NumPy's functions that are built from these rows -----
 

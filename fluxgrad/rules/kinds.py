@@ -14,6 +14,8 @@ to that operand's ``__array_function__``, as NumPy's own functions do, and the o
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -22,11 +24,21 @@ import numpy as np
 
 Kernel = tuple[Callable[..., tuple[Any, Any]], Sequence[Callable[[Any, Any, Any], Any]]]
 
+Sample = tuple[Sequence[Any], dict[str, Any]]
+
 rules: dict[str, Row] = {}
 """Every row by its name: ``fg.rules["tanh"]``."""
 
 implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
 """What stands for a NumPy function when an operand is not an ndarray: a row, or a function built from rows."""
+
+
+LETTER = r"(?<![A-Za-z_])[a-z](?![A-Za-z_])"
+
+
+def letters(form: str) -> list[str]:
+    """The names of the operands that a form shows, in order: x and w of "x·w", z and t of "focal(z, t)"."""
+    return list(dict.fromkeys(re.findall(LETTER, form)))
 
 
 def is_foreign(x: Any) -> bool:
@@ -36,7 +48,19 @@ def is_foreign(x: Any) -> bool:
 class Row:
     """What an operation knows about its own wiggle. Made by `elementwise`, `linear` or `fused`."""
 
-    __slots__ = ("_builtin", "_options", "choice", "fluxions", "form", "kernel", "name", "value", "variadic")
+    __slots__ = (
+        "_builtin",
+        "_options",
+        "choice",
+        "fluxions",
+        "form",
+        "kernel",
+        "name",
+        "output",
+        "sample",
+        "value",
+        "variadic",
+    )
 
     kind = "row"
 
@@ -59,11 +83,57 @@ class Row:
         self.choice = choice
         self.variadic = variadic
         self.kernel = kernel
+        self.sample: Sample | None = None
+        self.output = "y"
         self._options: tuple[str, ...] | None = None
         self._builtin = False
 
     def __repr__(self) -> str:
         return f"<{self.kind} rule {self.name}: {self.form}>"
+
+    def __str__(self) -> str:
+        return self._read("notation")
+
+    @property
+    def latex(self) -> str:
+        """The rule in LaTeX."""
+        return self._read("latex")
+
+    @property
+    def ascii(self) -> str:
+        """The rule in ASCII."""
+        return self._read("ascii")
+
+    @property
+    def source(self) -> str:
+        """The rule as NumPy code: the backprop that one would have to write by hand."""
+        return self._read("source")
+
+    def _repr_latex_(self) -> str:
+        return f"${self.latex}$"
+
+    def example(self) -> tuple[list[Any], dict[str, Any]]:
+        """Operands and options to read the row with where nobody gives any: `sample` says which. The numbers lie between
+        0 and 1, or 1 higher where the row has no value there; a square matrix is far from singular."""
+        shapes, options = self.sample or ([(2, 3)] * (2 if self.variadic else len(self.fluxions)), {})
+        options = {k: v[1] if isinstance(v, tuple) and v and isinstance(v[0], str) else v for k, v in options.items()}
+        operands = []
+        for k, shape in enumerate(shapes):
+            if isinstance(shape, np.ndarray):
+                operands.append(shape)
+                continue
+            n = math.prod(shape)
+            x = (0.2 + 0.6 * ((np.arange(n) * 0.618 + 0.3 * k) % 1.0)).reshape(shape)
+            operands.append(x + 2 * np.eye(*shape) if len(shape) == 2 and shape[0] == shape[1] else x)
+        with np.errstate(all="ignore"):
+            if np.isfinite(self.value(*operands, **options)).all():
+                return operands, options
+        return [1 + x for x in operands], options
+
+    def _read(self, form: str) -> str:
+        from fluxgrad.ink.reading import read  # paper is not needed to compute
+
+        return read(self, form)
 
     def pull(self, i: int, g: Any, y: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
         """What the fluxion g of y sends to operand i: the engine's half of a rule. It asks `fluxions` each time, so a rule
@@ -207,6 +277,19 @@ class Fused(Row):
         if self.variadic:
             return self.fluxions[0](i, g, y, *inputs, **options)
         return self.fluxions[i](g, y, *inputs, **options)
+
+
+def sample(row_: Any, *shapes: Any, output: str = "y", **options: Any) -> Any:
+    """Say with which operands a row is written down and checked: their shapes (or an array), and options (of a pair
+    (letter, number), the letter is written)."""
+    row_.sample = (shapes or [(2, 3)] * len(row_.fluxions), options)
+    row_.output = output
+    return row_
+
+
+def part(name: str, value: Any) -> Any:
+    """Name a part of a definition, as in p = σ(z): on paper it is written by its name, and what it is behind "where"."""
+    return value.__part__(name) if hasattr(type(value), "__part__") else value
 
 
 def seal() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from fluxgrad.rules.kinds import Linear, is_foreign, linear, ones, stands_for
+from fluxgrad.rules.kinds import Linear, is_foreign, linear, ones, sample, stands_for
 
 # ----- Adding -----
 
@@ -231,6 +231,23 @@ def _scatter(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
 getitem = linear("x[…]", lambda x, index: x[index],
                  lambda g, x, index: scatter(g, index=index, shape=x.shape), name="getitem")  # fmt: skip
 scatter: Linear = linear("scatter x", _scatter, lambda g, x, index, shape: g[index])
+
+# ----- How they are written down -----
+
+sample(matmul, (2, 3), (3, 4))
+sample(_einsum, (2, 3), (3, 4), subscripts="ij,jk->ik")
+sample(reshape, (2, 3), shape=(3, 2))
+sample(expand_dims, (2, 3), axis=0)
+sample(squeeze, (2, 1, 3))
+sample(roll, (2, 3), shift=1)
+sample(broadcast_to, (3,), shape=(2, 3))
+sample(_concatenate, (2, 3), (4, 3))
+sample(_stack, (2, 3), (2, 3))
+sample(_where, (2, 3), (2, 3), condition=("c", [[True, False, True], [False, True, False]]))
+sample(_pad, (2, 3), width=((1, 1), (0, 2)))
+sample(astype, (2, 3), dtype=np.dtype(float))
+sample(getitem, (4, 3), index=slice(1, 3))
+sample(scatter, (2, 3), index=slice(1, 3), shape=(4, 3))
 
 # ----- NumPy's functions that are built from these rows -----
 

@@ -1,0 +1,1 @@
+"""Readings on paper: an operand that is written down, the printers, and the worked derivation. The engine knows nothing of it."""

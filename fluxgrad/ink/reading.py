@@ -1,0 +1,179 @@
+"""A row read on paper: its value, and what each input sends or receives, from calling the row itself with Ink.
+
+tanh x:  ẏ_x = 1 − y²                 an elementwise row gives its local fluxions
+x @ w:  L̇_x = L̇_y @ wᵀ, …            a linear or fused row what it sends back
+(p − t)²:  L̇_p = 2·(p − t), …         a loss's output is L itself: what it sends back is its signal
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fluxgrad.ink.operand import Ink, Length, number, symbol
+from fluxgrad.ink.printers import Ascii, Latex, Printer, Source
+from fluxgrad.rules.kinds import Constant, Elementwise, Row, letters
+
+DOT = "\u0307"
+
+
+class Reading:
+    """The expressions of a row: `value`, and for each input a left side and what it equals."""
+
+    def __init__(self, row: Row) -> None:
+        n = 2 if row.variadic else len(row.fluxions)
+        numbers, plain = row.example()
+        given = row.sample[1] if row.sample else {}
+        names = [*letters(row.form), *(c for c in "xwuv" if c not in letters(row.form))][:n]
+        self.row = row
+        self.inputs = [symbol(name, x) for name, x in zip(names, numbers, strict=True)]
+        self.options = {k: symbol(given[k][0], v) if _is_letter(given[k]) else v for k, v in plain.items()}
+        self.value: Ink = self._value()
+        self.y = symbol(row.output, self.value.sample)
+        self.rules: list[tuple[str, Any]] = []
+        for i, name in enumerate(names):
+            if isinstance(row, Elementwise):
+                told = row.fluxions[i](self.y, *self.inputs, **self.options)
+                self.rules.append((f"y{DOT}_{name}".replace("y" + DOT, "ẏ"), told))
+            else:
+                g = number(1) if row.output == "L" else symbol(f"L{DOT}_{row.output}", np.ones(self.value.shape))
+                told = _signal(row.pull(i, g, self.y, self.inputs, self.options))
+                self.rules.append((f"L{DOT}_{name}", told))
+
+    def _value(self) -> Any:
+        try:
+            return self.row.value(*self.inputs, **self.options)
+        except TypeError:  # it looks inside its operands: one step, by its name
+            return self.row(*self.inputs, **self.options)
+
+    def text(self, printer: Printer) -> str:
+        """The whole rule on one line."""
+        head, value = printer.head(self.row, [e.args[0] for e in self.inputs]), printer(self.value)
+        if not letters(self.row.form):
+            head = value
+        elif self.value.op != self.row.name and value != head and self.row.output != "L":
+            head = f"{head} = {value}"
+        told = [f"{printer.symbol(left)} = {printer(right)}" for left, right in self.rules if right is not None]
+        parts = {name: e for _, right in self.rules for name, e in _parts(right)}
+        named = [f"{printer.symbol(name)} = {_cut(printer(e))}" for name, e in parts.items()]
+        return f"{head}{printer.colon}{', '.join(told)}" + (printer.where + "; ".join(named) if named else "")
+
+    def source(self) -> str:
+        """The rule as NumPy code: a function for the value, and one for what each input is sent; dL_dy is L̇_y."""
+        names = [e.args[0] for e in self.inputs]
+        options = [
+            f"{k}={v.sample.item()!r}" if isinstance(v, Ink) else f"{k}={Source().code(v)}"
+            for k, v in self.options.items()
+        ]
+        swap = {v.args[0]: k for k, v in self.options.items() if isinstance(v, Ink)}
+        star = ["*"] * bool(options)
+        blocks = [_function(self.row.name, [*names, *star, *options], self.value, swap)]
+        for name, (_, told) in zip(names, self.rules, strict=True):
+            if told is None:
+                continue
+            if isinstance(self.row, Elementwise):
+                told = symbol(f"L{DOT}_y", np.ones(self.y.shape)) * told
+            takes = [*([f"L{DOT}_y"] if self.row.output != "L" else []), self.row.output, *names, *star, *options]
+            blocks.append(_function(f"{self.row.name}_{name}", takes, told, swap))
+        return (
+            "import numpy as np\n"
+            + ("import fluxgrad as fg\n" if any("fg." in b for b in blocks) else "")
+            + "\n\n"
+            + "\n\n\n".join(blocks)
+            + "\n"
+        )
+
+
+def _is_letter(x: Any) -> bool:
+    return isinstance(x, tuple) and bool(x) and isinstance(x[0], str)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 160 else text[:159].rsplit(" ", 1)[0] + " …"
+
+
+def _signal(e: Any) -> Any:
+    """Without the 1 that the loss itself receives."""
+    while isinstance(e, Ink) and e.op == "multiply" and _is_one(e.args[0]):
+        e = e.args[1]
+    return e
+
+
+def _is_one(e: Any) -> bool:
+    while isinstance(e, Ink) and e.op == "expand_dims":
+        e = e.args[0]
+    return isinstance(e, Ink) and e.op == "number" and e.args[0] == 1
+
+
+def _parts(e: Any) -> list[tuple[str, Ink]]:
+    if not isinstance(e, Ink):
+        return []
+    inner = [p for x in (*e.args, *e.options.values()) for p in _parts(x)]
+    return [*([(e.options["name"], e.args[0])] if e.op == "part" else []), *inner]
+
+
+def _function(name: str, takes: list[str], body: Any, swap: dict[str, str]) -> str:
+    """Straight-line code: what is used twice is computed once."""
+    uses: dict[int, int] = {}
+    order: list[Ink] = []
+    waiting: list[tuple[Any, bool]] = [(body, False)]
+    while waiting:
+        e, done = waiting.pop()
+        if isinstance(e, Length):
+            e = e.of if e.made is None else list(e.made[1:])
+        if isinstance(e, tuple | list):
+            waiting += [(x, False) for x in reversed(e)]
+        elif isinstance(e, Ink) and done:
+            order.append(e)
+        elif isinstance(e, Ink):
+            uses[id(e)] = uses.get(id(e), 0) + 1
+            if uses[id(e)] == 1 and e.op not in ("symbol", "number"):
+                waiting.append((e, True))
+                waiting += [(x, False) for x in reversed((*e.args, *e.options.values()))]
+    code = _Straight(swap)
+    lines = []
+    for e in order:
+        if e.op == "part" or (uses[id(e)] > 1 and e is not body):
+            text = code.ink(e)
+            code.names[id(e)] = e.options["name"] if e.op == "part" else f"t{len(code.names) + 1}"
+            lines.append(f"    {code.names[id(e)]} = {text}")
+    takes = [Source().ink(symbol(t, 0)) if "=" not in t and t != "*" else t for t in takes]
+    return "\n".join([f"def {name}({', '.join(takes)}):", *lines, f"    return {_bare(code.code(body))}"])
+
+
+def _bare(text: str) -> str:
+    """Without the brackets that enclose the whole."""
+    depth = 0
+    for k, c in enumerate(text):
+        depth += (c == "(") - (c == ")")
+        if depth == 0 and k < len(text) - 1:
+            return text
+    return text[1:-1] if text.startswith("(") else text
+
+
+class _Straight(Source):
+    """Source in which what has a name already is called by it."""
+
+    def __init__(self, swap: dict[str, str]) -> None:
+        super().__init__()
+        self.names: dict[int, str] = {}
+        self.swap = swap
+
+    def ink(self, e: Ink) -> str:
+        if id(e) in self.names:
+            return self.names[id(e)]
+        if e.op == "symbol" and e.args[0] in self.swap:
+            return self.swap[e.args[0]]
+        return super().ink(e)
+
+
+def read(row: Row, form: str) -> str:
+    """A row as "notation", "latex", "ascii" or "source"."""
+    reading = Reading(row)
+    if form == "source":
+        return reading.source()
+    return reading.text({"notation": Printer, "latex": Latex, "ascii": Ascii}[form]())
+
+
+__all__ = ["Constant", "Reading", "read"]
