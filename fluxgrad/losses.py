@@ -150,44 +150,56 @@ focal = _loss(
 )  # fmt: skip
 
 
-def _surprise(z: Any, t: Any, at: Any = None) -> Any:
+def _hot(t: Any, z: Any) -> Any:
+    """Labels as rows of one 1 each; probabilities, and labels that are so already, as they are."""
+    if t.dtype.kind in "iu" and t.ndim < z.ndim:
+        t = np.expand_dims(t, -1) == np.arange(z.shape[-1])
+    return t if t.dtype.kind == "f" else t.astype(z.dtype)
+
+
+def _surprise(z: Any, t: Any) -> Any:
     """(Σt) ln Σ exp z − Σ t z; a masked class (z = −∞, t = 0) counts for nothing."""
+    t = _hot(t, z)
     return np.sum(t * (logsumexp(z, axis=-1, keepdims=True) - np.where(t == 0, 0, z)), axis=-1)
 
 
-def _surprise_z(z: Any, t: Any, at: Any = None) -> Any:
-    t = t.astype(z.dtype)
-    p = part("p", softmax(z))
-    return p - t if at is not None else np.sum(t, axis=-1, keepdims=True) * p - t  # labels: Σt is 1
+def _surprise_z(z: Any, t: Any) -> Any:
+    p, hot = part("p", softmax(z)), _hot(t, z)
+    return p - hot if t.dtype.kind in "iu" else np.sum(hot, axis=-1, keepdims=True) * p - hot  # of labels, Σt is 1
 
 
-def _surprise_t(z: Any, t: Any, at: Any = None) -> Any:
+def _surprise_t(z: Any, t: Any) -> Any:
     return logsumexp(z, axis=-1, keepdims=True) - z
 
 
-def _one_pass(z: Array, t: Array, at: Array | None = None) -> tuple[Any, Any]:
-    """One true class a row: c = (m − z_t) + ln Σ exp(z − m), signal exp(z − m)/Σ − t. The classes go first, since NumPy
-    reduces along the first axis several times faster than along a short last one; `at` is where t is true, so laid out."""
-    if at is None:
+_INTP = np.dtype(np.intp)
+
+
+def _one_pass(z: Array, t: Array) -> tuple[Any, Any]:
+    """Labels: c = (m − z_t) + ln Σ exp(z − m), signal exp(z − m)/Σ − t. The classes go first, since NumPy reduces along the
+    first axis several times faster than along a short last one."""
+    if t.dtype is not _INTP or t.ndim != 1 or z.ndim != 2:
         return (_surprise(z, t), None), None
     e = z.T.copy()
+    at = t * len(t)
+    at += np.arange(len(t))
     np.subtract(e, np.maximum.reduce(e, 0), e)
     c = e.take(at)
     np.exp(e, e)
     total = np.add.reduce(e, 0)
-    return (np.subtract(np.log(total), c, c), None), (e, total, at, z)
+    return (np.subtract(np.log(total), c, c), None), (e, total, at)
 
 
 def _one_pass_back(g: Any, saved: Any, room: Any) -> Any:
-    e, total, at, _ = saved
+    e, total, at = saved
     g = g[:, 0] if isinstance(g, np.ndarray) else g
     s = e * (g / total)
     s.reshape(-1)[at] -= g
     return s.T
 
 
-surprise = _loss("cross_entropy(z, t)", _surprise, _surprise_z, _surprise_t, core=(_one_pass, [_one_pass_back, lambda g, saved, room: g * _surprise_t(saved[3], None)]), classes=True,
-                 name="cross_entropy")  # fmt: skip
+surprise = _loss("cross_entropy(z, t)", _surprise, _surprise_z, _surprise_t, core=(_one_pass, [_one_pass_back]),
+                 classes=True, name="cross_entropy")  # fmt: skip
 
 # ----- How they are written down -----
 
@@ -195,7 +207,7 @@ sample(mse, (3,), (3,), output="L")
 sample(huber, (3,), (3,), output="L", delta=("δ", 1.0))
 sample(logistic, (3,), (3,), output="L")
 sample(focal, (3,), np.array([1.0, 0.0, 1.0]), output="L", gamma=("γ", 2.0))
-sample(surprise, (2, 3), np.eye(2, 3), output="L", at=np.array([0, 3]))
+sample(surprise, (2, 3), np.eye(2, 3, dtype=int), output="L")
 
 # ----- Around the cores: checks, labels, weights -----
 
@@ -349,28 +361,18 @@ def sigmoid_focal_loss(
     return _weighted(losses, (alpha * t + (1 - alpha) * (1 - t)).data, reduction)
 
 
-_INTP = np.dtype(np.intp)
-
-
-def _one_hot(labels: Any, classes: int, shape: tuple[int, ...], loss: str) -> tuple[Tensor, Array]:
-    """Labels as one True a row, and where these stand with the classes first."""
+def _labels(labels: Any, classes: int, shape: tuple[int, ...], loss: str) -> Tensor:
+    """Labels in a row of their own, checked."""
     t = labels._value if isinstance(labels, Tensor) else _real(labels, loss, "labels")
     if t.dtype.kind not in "iu" and t.size:
         raise ValueError(f"{loss}: labels must be integers; given dtype {t.dtype}")
     if t.shape != shape:
         raise ValueError(f"{loss}: labels of shape {t.shape} where the logits ask for {shape}")
-    flat = t.reshape(-1)
-    if flat.dtype is not _INTP:
-        flat = flat.astype(_INTP)
-    n = flat.size
-    if n and flat.view(np.uintp).max() >= classes:  # a negative one looks enormous
+    flat = t.reshape(-1).astype(_INTP)
+    if flat.size and flat.view(np.uintp).max() >= classes:  # a negative one looks enormous
         wrong = flat[(flat < 0) | (flat >= classes)][0]
         raise ValueError(f"{loss}: label {wrong} is out of range for {classes} classes (0 to {classes - 1})")
-    at = flat * n
-    at += np.arange(n)
-    hot = np.zeros((classes, n), bool)
-    hot.reshape(-1)[at] = True
-    return _fixed(hot.T), at
+    return _fixed(flat)
 
 
 def cross_entropy(input: Any, target: Any, reduction: Reduction = "mean") -> Tensor:
@@ -388,13 +390,15 @@ def cross_entropy(input: Any, target: Any, reduction: Reduction = "mean") -> Ten
     array([[ 0.25,  0.25, -0.75,  0.25]])
     """
     z = _prediction(input, "cross_entropy")
-    if z.ndim == 0 or z.shape[min(z.ndim - 1, 1)] == 0:
+    shape = z._value.shape
+    n = len(shape)
+    if n == 0 or shape[min(n - 1, 1)] == 0:
         raise ValueError(
-            f"cross_entropy: input needs an axis of classes, and at least one class (not 0); given shape {z.shape}"
+            f"cross_entropy: input needs an axis of classes, and at least one class (not 0); given shape {shape}"
         )
-    shape = z.shape[:1] + z.shape[2:] if z.ndim > 1 else ()
-    classes = z.shape[1] if z.ndim > 1 else z.shape[0]
-    hot, at = _one_hot(target, classes, shape, "cross_entropy")
-    rows = z if z.ndim == 2 else moveaxis(z, 1, -1).reshape(-1, classes) if z.ndim > 2 else z.reshape(1, classes)
-    losses = apply(surprise, (rows, hot), {"at": at, **_reduction(reduction)})
-    return losses.reshape(shape) if reduction == "none" and z.ndim != 2 else losses
+    classes = shape[1] if n > 1 else shape[0]
+    left = shape[:1] + shape[2:] if n > 1 else ()
+    labels = _labels(target, classes, left, "cross_entropy")
+    rows = z if n == 2 else moveaxis(z, 1, -1).reshape(-1, classes) if n > 2 else z.reshape(1, classes)
+    losses = apply(surprise, (rows, labels), _reduction(reduction))
+    return losses.reshape(left) if reduction == "none" and n != 2 else losses

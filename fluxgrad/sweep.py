@@ -22,7 +22,7 @@ import numpy as np
 
 from fluxgrad.rules.kinds import Elementwise, Fused, Row, one
 from fluxgrad.rules.linear import astype, unstretch
-from fluxgrad.tensor import _MANY, Array, Tensor, _own, recording
+from fluxgrad.tensor import _MANY, Array, Tensor, _own, quiet, recording
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -335,11 +335,15 @@ class _Switch:
     def __enter__(self) -> None:
         recording.before.append(recording.on)
         recording.on = self._on
+        if not self._on:
+            quiet.append(None)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         recording.on = recording.before.pop()
+        if not self._on:
+            quiet.pop()
 
     def __call__(self, f: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(f)

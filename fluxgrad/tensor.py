@@ -41,6 +41,7 @@ class _Recording(threading.local):
 
 
 recording = _Recording()
+quiet: list[None] = []  # one for each no_grad that is open, in any thread: while it is empty, nobody need ask its own
 _stamp = itertools.count().__next__  # tensors that require grad are numbered as they are made, or begin to
 NEVER = 2**62  # the number of those that do not
 _MANY = object()  # marks a node of more than two operands: they are a tuple in the first slot
@@ -642,7 +643,7 @@ def _misfit(row: Row, operands: Sequence[Tensor], error: Exception) -> Exception
 
 def apply1(row: Row, a: Tensor) -> Tensor:
     """`apply` of one tensor and no options."""
-    live = a._requires and recording.on
+    live = a._requires and (not quiet or recording.on)
     kept = (_freeze(a),) if live and a.row is None else None
     saved = None
     try:
@@ -674,7 +675,7 @@ def apply2(row: Row, a: Any, b: Any) -> Tensor:
         b = constant if b is number and a._value.dtype is dtype else _operand(b, a._value.dtype, row)
     elif type(a) is not Tensor:
         a = _operand(a, b._value.dtype, row)
-    live = (a._requires or b._requires) and recording.on
+    live = (a._requires or b._requires) and (not quiet or recording.on)
     extra = None
     if live and ((a.row is None and a._extra is None) or (b.row is None and b._extra is None)):
         x = _freeze(a) if a.row is None else a._value
@@ -702,7 +703,7 @@ def apply2(row: Row, a: Any, b: Any) -> Tensor:
 
 def apply3(row: Row, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """`apply` of three tensors and no options to a row that has a kernel: a layer."""
-    on = recording.on
+    on = not quiet or recording.on
     x = _freeze(a) if a.row is None and a._extra is None and on and a._value.base is None else a._value
     w = _freeze(b) if b.row is None and b._extra is None and on and b._value.base is None else b._value
     v = _freeze(c) if c.row is None and c._extra is None and on and c._value.base is None else c._value
@@ -737,7 +738,7 @@ def _plain_result(t: Tensor, operands: Sequence[Tensor]) -> Tensor:
 def apply(row: Row, args: tuple[Any, ...], options: dict[str, Any] = _NONE) -> Tensor:
     """Compute a row's value for operands of which some are tensors, and record how it was made if a fluxion can flow.
     The options are the row's own, and nobody else's (`bind` sees to that for a caller outside)."""
-    on = recording.on
+    on = not quiet or recording.on
     live = False
     arrays = []
     try:
