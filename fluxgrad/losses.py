@@ -65,7 +65,8 @@ def _loss(
         if b is None:
             total = np.add.reduce(a, None)
         elif a.size <= 1024:
-            total = a.reshape(-1).dot(b.reshape(-1))  # a long sum keeps more digits where NumPy adds in pairs
+            flat = a.reshape(-1)  # (a long sum keeps more digits where NumPy adds in pairs)
+            total = flat.dot(flat if a is b else b.reshape(-1))
         else:
             total = np.add.reduce(a * b, None)
         if reduction == "sum":
@@ -98,7 +99,7 @@ def _fits(p: Array, t: Array) -> bool:
 
 def _squared(p: Array, t: Array) -> tuple[Any, Any]:
     e = p - t
-    return (e, e), ((e,) if _fits(p, t) else None)
+    return (e, e), (e,) if _fits(p, t) else None
 
 
 mse = _loss("(p − t)²", lambda p, t: (p - t) * (p - t), lambda p, t: 2 * (p - t), lambda p, t: -2 * (p - t),

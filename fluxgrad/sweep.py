@@ -177,7 +177,8 @@ def _seed(root: Tensor, gradient: Any, who: str) -> Any:
 
 def backward(root: Tensor, gradient: ArrayLike | None = None) -> None:
     """Tensor.backward: add to the .grad of every leaf."""
-    fluxions = pull({root: _seed(root, gradient, "backward()")})
+    plain = gradient is None and root._requires and root._value.ndim == 0
+    fluxions = pull({root: one(root._value.dtype) if plain else _seed(root, gradient, "backward()")})
     for t, g in fluxions.items():
         if t._grad is not None:
             t._grad = _sum(t._grad, g)

@@ -62,7 +62,8 @@ class Ink:
         return written("transpose", np.transpose, (self,), {})  # type: ignore[no-any-return]
 
     def astype(self, dtype: Any) -> Ink:
-        return self  # the same numbers on paper
+        dtype = np.dtype(dtype)
+        return self if dtype == self.sample.dtype else Ink("astype", (self,), self.sample.astype(dtype), {"dtype": dtype})
 
     def __part__(self, name: str) -> Ink:
         return Ink("part", (self,), self.sample, {"name": name})
@@ -97,6 +98,8 @@ class Ink:
         return written(ufunc.__name__, ufunc, inputs, {})  # type: ignore[no-any-return]
 
     def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if function is np.result_type:
+            return np.result_type(*map(_sample, args))
         if isinstance(function, Row):
             return written(function.name, function.value, args, kwargs)
         if function in (np.shape, np.ndim, np.size):
@@ -131,6 +134,8 @@ def written(name: str, function: Callable[..., Any], args: Sequence[Any], option
 
 
 def _nest(x: Any, f: Callable[[Any], Any]) -> Any:
+    if isinstance(x, slice):
+        return slice(_nest(x.start, f), _nest(x.stop, f), _nest(x.step, f))
     return type(x)(_nest(part, f) for part in x) if type(x) in (tuple, list) else f(x)
 
 
@@ -153,32 +158,49 @@ class Length(int):
     def _with(self, sign: str, a: Any, b: Any, n: int) -> Length:
         return Length(n, made=(sign, a, b))
 
+    def __made__(self, function: Callable[..., Any], lengths: Sequence[int], options: dict[str, Any]) -> Ink:
+        """An array that a rule makes for a length, np.eye(n), as it was made."""
+        return Ink(function.__name__, lengths, function(*map(int, lengths), **options), options)
+
     def __add__(self, other: Any) -> Any:
-        return self._with("+", self, other, int(self) + int(other)) if isinstance(other, int) else NotImplemented
+        if not isinstance(other, int):
+            return NotImplemented
+        return self if _is_plain(other, 0) else self._with("+", self, other, int(self) + int(other))
 
     def __radd__(self, other: Any) -> Any:
-        if isinstance(other, int) and other == 0:
-            return self
-        return self._with("+", other, self, int(other) + int(self)) if isinstance(other, int) else NotImplemented
+        if not isinstance(other, int):
+            return NotImplemented
+        return self if _is_plain(other, 0) else self._with("+", other, self, int(other) + int(self))
 
     def __sub__(self, other: Any) -> Any:
-        return self._with("-", self, other, int(self) - int(other)) if isinstance(other, int) else NotImplemented
+        if not isinstance(other, int):
+            return NotImplemented
+        return self if _is_plain(other, 0) else self._with("-", self, other, int(self) - int(other))
 
     def __rsub__(self, other: Any) -> Any:
         return self._with("-", other, self, int(other) - int(self)) if isinstance(other, int) else NotImplemented
 
     def __mul__(self, other: Any) -> Any:
-        if isinstance(other, Ink):
+        if not isinstance(other, int):
             return NotImplemented
-        return self._with("*", self, other, int(self) * int(other)) if isinstance(other, int) else NotImplemented
+        return self if _is_plain(other, 1) else self._with("*", self, other, int(self) * int(other))
 
     def __rmul__(self, other: Any) -> Any:
-        if isinstance(other, int) and other == 1:
-            return self
-        return self._with("*", other, self, int(other) * int(self)) if isinstance(other, int) else NotImplemented
+        if not isinstance(other, int):
+            return NotImplemented
+        return self if _is_plain(other, 1) else self._with("*", other, self, int(other) * int(self))
+
+    def __floordiv__(self, other: Any) -> Any:
+        if not isinstance(other, int):
+            return NotImplemented
+        return self if _is_plain(other, 1) else self._with("//", self, other, int(self) // int(other))
 
     def __hash__(self) -> int:
         return hash(int(self))
+
+
+def _is_plain(n: int, value: int) -> bool:
+    return not isinstance(n, Length) and n == value
 
 
 def _binary(ufunc: np.ufunc) -> tuple[Any, Any]:

@@ -142,10 +142,13 @@ def _affine(x: Any, w: Any, b: Any) -> tuple[Any, Any]:
 
 def _affine_w(g: Any, saved: Any, room: Any) -> Any:
     """Laid out as the weight is: stored (in, out)."""
-    if room is None or not room.flags.f_contiguous:
-        return saved[0].T.dot(g).T
-    saved[0].T.dot(g, room.T)
-    return room
+    if room is not None:
+        try:
+            saved[0].T.dot(g, room.T)
+            return room
+        except ValueError:  # the room is laid out otherwise
+            pass
+    return saved[0].T.dot(g).T
 
 
 affine = fused(

@@ -292,6 +292,11 @@ def part(name: str, value: Any) -> Any:
     return value.__part__(name) if hasattr(type(value), "__part__") else value
 
 
+def made(function: Callable[..., Any], n: int, **options: Any) -> Any:
+    """An array that a definition makes for a length, np.eye(n): on paper it is written as it was made, not in numbers."""
+    return n.__made__(function, (n,), options) if hasattr(type(n), "__made__") else function(n, **options)
+
+
 def seal() -> None:
     """From here on the names so far belong to built-in rules."""
     for row in rules.values():
