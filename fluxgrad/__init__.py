@@ -13,11 +13,20 @@ from fluxgrad.tensor import Tensor
 
 if TYPE_CHECKING:
     from fluxgrad.check import check_grads, check_rule
+    from fluxgrad.ink.explain import explain
+    from fluxgrad.ink.wiggle import wiggle
     from fluxgrad.picture import draw, draw_network
 
 seal()  # the names so far are built in
 
-_LATER = {"check_grads": "check", "check_rule": "check", "draw": "picture", "draw_network": "picture"}
+_LATER = {
+    "check_grads": "check",
+    "check_rule": "check",
+    "explain": "ink.explain",
+    "wiggle": "ink.wiggle",
+    "draw": "picture",
+    "draw_network": "picture",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -33,7 +42,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "Tensor", "no_grad",
     "grad", "value_and_grad", "vjp", "jvp", "jacobian", "hessian",
-    "flows", "Flows", "Step", "rules", "elementwise", "linear", "fused", "check_grads", "check_rule",
+    "flows", "Flows", "Step", "rules", "elementwise", "linear", "fused", "check_grads", "check_rule", "explain", "wiggle",
     "relu", "sigmoid", "softplus", "gelu", "logsumexp", "softmax", "log_softmax",
     "losses", "nn", "optim", "draw", "draw_network",
 ]

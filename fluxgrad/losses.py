@@ -15,7 +15,7 @@ import numpy as np
 from fluxgrad.rules.elementwise import sigmoid, softplus
 from fluxgrad.rules.fused import logsumexp, softmax
 from fluxgrad.rules.kinds import Fused, Kernel, fused, part, sample
-from fluxgrad.rules.linear import moveaxis
+from fluxgrad.rules.linear import moveaxis, over
 from fluxgrad.tensor import Array, Tensor, _fixed, _kind_of, apply
 
 Reduction = Literal["mean", "sum", "none"]
@@ -51,7 +51,7 @@ def _loss(
     def pull_of(signal: Callable[..., Any]) -> Callable[..., Any]:
         def pull(g: Any, L: Any, *inputs: Any, reduction: str = "none", **options: Any) -> Any:
             if reduction == "mean":
-                g = g / max(examples(inputs[0]), 1)
+                g = over(g, max(examples(inputs[0]), 1))
             if reduction == "none" and classes:
                 g = np.expand_dims(g, -1)
             return g * signal(*inputs, **options)
@@ -60,8 +60,15 @@ def _loss(
 
     def forward(*arrays: Array, reduction: str = "none", **options: Any) -> tuple[Any, Any]:
         (a, b), saved = core[0](*arrays, **options)  # type: ignore[index]
+        if a.dtype == np.float16 and reduction != "none":  # whose sums run over
+            a, b = (a if b is None else a * b).astype(np.float32), None
+            total, saved = forward_sum(a, b, reduction, saved)
+            return total.astype(np.float16), saved
+        return forward_sum(a, b, reduction, saved)
+
+    def forward_sum(a: Any, b: Any, reduction: str, saved: Any) -> tuple[Any, Any]:
         if reduction == "none":
-            return a if b is None else a * b, saved and (saved, 0)
+            return a if b is None else a * b, saved and (saved, None)
         if b is None:
             total = np.add.reduce(a, None)
         elif a.size <= 1024:
@@ -77,8 +84,8 @@ def _loss(
     def back(send: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
         def scaled(g: Any, saved: Any, room: Any) -> Any:
             saved, n = saved
-            if n:
-                return send(g.item() / n, saved, room)
+            if n is not None:
+                return send(g.item() / max(n, 1), saved, room)
             return send(g[..., None] if classes else g, saved, room)
 
         return scaled
@@ -128,7 +135,7 @@ huber = _loss("huber(p − t)", _huber, _huber_signal, lambda p, t, delta: -_hub
 
 logistic = _loss(
     "logistic(z, t)", lambda z, t: t * softplus(-z) + (1 - t) * softplus(z),
-    lambda z, t: (1 - t) * sigmoid(z) - t * sigmoid(-z),  # p − t, with no digit lost as p nears t
+    lambda z, t: (1 - t) * part("p", sigmoid(z)) - t * part("q", sigmoid(-z)),  # p − t, with no digit lost as p nears t
     lambda z, t: -z, name="binary_cross_entropy_with_logits",
 )  # fmt: skip
 
@@ -154,7 +161,7 @@ focal = _loss(
 def _hot(t: Any, z: Any) -> Any:
     """Labels as rows of one 1 each; probabilities, and labels that are so already, as they are."""
     if t.dtype.kind in "iu" and t.ndim < z.ndim:
-        t = np.expand_dims(t, -1) == np.arange(z.shape[-1])
+        t = part("t", np.expand_dims(t, -1) == np.arange(z.shape[-1]))
     return t if t.dtype.kind == "f" else t.astype(z.dtype)
 
 

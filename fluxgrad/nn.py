@@ -38,14 +38,19 @@ class Module:
     training = True
 
     def __init_subclass__(cls) -> None:
-        if "forward" in vars(cls):
-            cls.__call__ = cls.forward  # type: ignore[method-assign]  # calling a module is its forward
+        if "forward" in vars(cls) and "__call__" not in vars(cls):
+            cls.__call__ = Module.__call__  # type: ignore[method-assign]  # not that of a layer which is called directly
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "forward" and type(self).__call__ is not Module.__call__:
+            raise TypeError(f"{type(self).__name__}.forward cannot be replaced on one instance; subclass it")
+        super().__setattr__(name, value)
 
     def forward(self, *args: Any) -> Any:
         raise TypeError(f"{type(self).__name__} has no forward(self, x)")
 
-    def __call__(self, *args: Any) -> Any:
-        return self.forward(*args)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
 
     def _parts(self) -> Iterator[tuple[str, Module | Tensor]]:
         """The modules and leaf tensors among the attributes, in lists, tuples and dicts too."""
@@ -171,6 +176,8 @@ class Linear(Module):
         except (ValueError, IndexError):
             raise ValueError(f"{self!r} takes inputs of shape (…, {self.weight.shape[1]}); given {x.shape}") from None
 
+    __call__ = forward
+
     def _settings(self) -> str:
         out, into = self.weight.shape
         return f"{into}, {out}" + ("" if self.bias is not None else ", bias=False")
@@ -182,12 +189,16 @@ class ReLU(Module):
     def forward(self, x: Any) -> Any:
         return apply1(relu, x) if type(x) is Tensor else relu(x)
 
+    __call__ = forward  # (so that a call is one call, here and below)
+
 
 class Tanh(Module):
     """tanh x"""
 
     def forward(self, x: Any) -> Any:
         return apply1(tanh, x) if type(x) is Tensor else tanh(x)
+
+    __call__ = forward
 
 
 class Sigmoid(Module):
@@ -243,6 +254,8 @@ class Sequential(Module):
         for layer in self.layers:
             x = layer(x)
         return x
+
+    __call__ = forward
 
     def __len__(self) -> int:
         return len(self.layers)

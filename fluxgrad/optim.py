@@ -37,10 +37,15 @@ class _Flat:
 
     def count(self) -> None:
         """Note how many hold it now."""
-        self.alone = getrefcount(self.flat), list(map(getrefcount, self.views))
+        self.alone: tuple[int, list[int]] | None = (getrefcount(self.flat), list(map(getrefcount, self.views)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "alone": None}  # a copy's views are views no more: it is made anew when it is used
 
     def is_held(self) -> bool:
         """Whether a graph, or somebody who took a view, still reads it."""
+        if self.alone is None:
+            return True
         return getrefcount(self.flat) != self.alone[0] or list(map(getrefcount, self.views)) != self.alone[1]
 
 
@@ -61,6 +66,7 @@ class _Group:
         for p, v in zip(self.params, self.fluxion.views, strict=True):
             p._grad = None
             p._room = v
+        del v  # it would count as a holder
         if self.fluxion.is_held():  # somebody keeps a .grad of the last step
             self.fluxion = self._fluxion()
 
@@ -69,6 +75,7 @@ class _Group:
         fluxion = _Flat(self.params, self.orders, writeable=True)
         for p, v in zip(self.params, fluxion.views, strict=True):
             p._room = v
+        del v
         fluxion.count()
         return fluxion
 

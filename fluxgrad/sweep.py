@@ -60,11 +60,17 @@ def order(*roots: Tensor, since: int = -1) -> Iterator[Tensor]:
 # ----- Pull -----
 
 
-def _fit(c: Any, x: Array, row: Row) -> Any:
+def _fit(c: Any, x: Array, t: Tensor) -> Any:
     """A contribution in its input's own shape and dtype: the one place where stretched axes are summed."""
     if type(c) is not _ndarray and type(c) is not Tensor:
         c = np.asarray(c)
     if c.shape != x.shape:
+        row: Any = t.row
+        lead = c.ndim - x.ndim
+        if c.shape != t.shape if isinstance(row, Elementwise) else lead > 0 and c.shape[:lead] != t.shape[:lead]:
+            raise ValueError(
+                f"the rule {row.name} ({row.form}) gives a fluxion of shape {c.shape} for an output of shape {t.shape}"
+            )
         try:
             c = unstretch(c, x.shape)
         except ValueError as error:
@@ -97,14 +103,16 @@ def pull(
     since: int = -1,
     graph: bool = False,
     seen: Callable[[Tensor, Any, dict[int, Any]], None] | None = None,
+    rooms: bool = False,
 ) -> dict[Tensor, Any]:
     """Sweep back from the tensors in `fluxions` to the leaves, or to the `ends`, whichever come first; return their
     fluxions. The order is that of `order`: of those that wait the latest made goes next, so its fluxion is complete.
     In numbers, or, for a `graph`, in tensors. `seen` is told each step: the tensor, its fluxion, what went to each operand.
+    With `rooms`, a leaf's first fluxion may be written where its optimiser has room for it.
     """
     waiting = [(-t.index, t) for t in fluxions if t.row is not None and t not in ends]
     heapify(waiting)
-    bounded, rooms = since >= 0, seen is None
+    bounded = since >= 0
     sent: dict[int, Any] = {}
     ahead = heappop(waiting)[1] if waiting else None
     while ahead is not None:
@@ -136,7 +144,7 @@ def pull(
                 if type(c) is not _ndarray or c.dtype is not x.dtype or c.shape != x.shape:
                     if c is None:
                         continue
-                    c = _fit(c, x, row)
+                    c = _fit(c, x, t)
             if p in fluxions:
                 fluxions[p] = _sum(fluxions[p], c)
             else:
@@ -146,7 +154,7 @@ def pull(
                         ahead = p  # in a chain it is the next, and the heap stays empty
                     else:
                         heappush(waiting, (-p.index, p))
-            if not rooms:
+            if seen is not None:
                 sent[i] = c
         if seen is not None:
             seen(t, g, sent)
@@ -178,28 +186,39 @@ def _seed(root: Tensor, gradient: Any, who: str) -> Any:
 def backward(root: Tensor, gradient: ArrayLike | None = None) -> None:
     """Tensor.backward: add to the .grad of every leaf."""
     plain = gradient is None and root._requires and root._value.ndim == 0
-    fluxions = pull({root: one(root._value.dtype) if plain else _seed(root, gradient, "backward()")})
-    for t, g in fluxions.items():
-        if t._grad is not None:
-            t._grad = _sum(t._grad, g)
-        elif g is t._room:
-            t._room, t._grad = None, g
-        elif getrefcount(g) > _LONE or (
-            g.base is not None and (getrefcount(g.base) > _LONE_BASE or not g.flags.writeable)
-        ):
-            t._grad = g.copy("K")  # another .grad, the caller or a kernel has this very array
-        else:
-            t._grad = g
+    seed = one(root._value.dtype) if plain else _seed(root, gradient, "backward()")
+    _sweeping.append(None)
+    try:
+        fluxions = pull({root: seed}, rooms=len(_sweeping) == 1)
+        for t, g in fluxions.items():
+            if t._grad is not None:
+                t._grad = _sum(t._grad, g)
+            elif g is t._room:
+                t._room, t._grad = None, g
+            else:
+                t._grad = (
+                    g.copy("K") if _is_shared(fluxions, t) else g
+                )  # another .grad, the caller or a kernel may have it
+    finally:
+        _sweeping.pop()
 
 
-def _lone() -> tuple[int, int]:
-    """What getrefcount says in such a loop of an array that nothing but the dict holds, and of the base of one that is a view."""
-    for _, g in {None: np.zeros(2)[:1]}.items():
-        counts = getrefcount(g), getrefcount(g.base)
-    return counts
+_sweeping: list[None] = []  # one for each backward() that runs, in any thread: the rooms are the first one's
 
 
-_LONE, _LONE_BASE = _lone()
+def _holders(fluxions: dict[Any, Array], t: Any) -> tuple[int, int]:
+    """How many hold a fluxion, and the array that it is a view of."""
+    g = fluxions[t]
+    return getrefcount(g), 0 if g.base is None else getrefcount(g.base)
+
+
+def _is_shared(fluxions: dict[Any, Array], t: Any) -> bool:
+    held, base_held = _holders(fluxions, t)
+    return held > _ALONE[0] or base_held > _ALONE[1] or not fluxions[t].flags.writeable
+
+
+# What those counts are in a loop like that of `backward`, of a view that nothing but the dict holds.
+_ALONE = min(_holders(d, None) for _ in range(5) for d in ({None: np.zeros(2)[:1]},) for _, g in d.items())
 
 
 class Step(NamedTuple):
@@ -267,6 +286,8 @@ def flows(L: Tensor, gradient: ArrayLike | None = None) -> Flows:
             local[i] = np.broadcast_to(np.asarray(row.fluxions[i](t._value, *inputs, **t.options), t.dtype), t.shape)
         parts = tuple(map(sent.get, range(len(operands))))
         steps.append(Step(t, row, parents, inputs, t.options, g, tuple(local), parts))
+        for x in inputs:
+            x.flags.writeable = False
 
     every |= pull({L: seed}, seen=seen)
     for g in every.values():
@@ -298,10 +319,12 @@ def _push_step(t: Tensor, velocities: Sequence[Any], graph: bool) -> Any:
             continue
 
         def pull_of(g: Any, i: int = i) -> Any:
-            return _fit(row.pull(i, g, y, inputs, t.options), t.inputs[i], row)
+            c = row.pull(i, g, y, inputs, t.options)
+            return None if c is None else _fit(c, t.inputs[i], t)
 
         term = _transpose(pull_of, t._value, v, graph)
-        total = term if total is None or term is None else total + term
+        if term is not None:
+            total = term if total is None else total + term
     return total
 
 
@@ -342,11 +365,16 @@ class _Switch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        recording.on = recording.before.pop()
+        recording.on = recording.before.pop() if recording.before else True
         if not self._on:
             quiet.pop()
 
     def __call__(self, f: Callable[P, R]) -> Callable[P, R]:
+        if (
+            f.__code__.co_flags & 0x20 if hasattr(f, "__code__") else False
+        ):  # a generator: it runs after the call is over
+            raise TypeError(f"no_grad() above the generator {f.__name__}: write `with fg.no_grad():` inside it")
+
         @functools.wraps(f)
         def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
             with _Switch(self._on):

@@ -61,7 +61,7 @@ def _own(x: Any, dtype: DTypeLike | None, what: str) -> Array:
     array = x._value if isinstance(x, Tensor) else _asarray(x)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{what} holds real numbers; given {_kind_of(array)} (dtype {array.dtype})")
-    return np.array(array, dtype)
+    return np.array(array, array.dtype.char if dtype is None else dtype)  # (a pickled dtype is another object)
 
 
 def _kind_of(array: Array) -> str:
@@ -119,7 +119,7 @@ class Tensor:
     _extra: tuple[dict[str, Any], Any, Sequence[Array] | None] | None
     _grad: Array | None
     _requires: bool
-    _room: Array | None  # of a leaf: a view of an optimiser's buffer into which the next fluxion may be written
+    _room: Array | None  # of a leaf: a view of an optimiser's buffer that the next fluxion may be written to
     index: int
     name: str | None
     row: Row | None
@@ -174,7 +174,7 @@ class Tensor:
     def data(self) -> Array:
         """The value. A leaf's is writable and settable, and what a graph has saved stays as it was; that of an
         operation's result is read-only."""
-        if self.row is not None:
+        if self.row is not None or self._extra is _FIXED:
             self._value.flags.writeable = False
         elif self._value.base is not None or not self._value.flags.writeable:
             # An optimiser's buffer holds it, or a graph saved it. Alone with it, we may simply have it back.
@@ -186,6 +186,8 @@ class Tensor:
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
+        if self._extra is _FIXED:
+            raise TypeError("a constant of a graph cannot be set")
         if self.row is not None:
             raise TypeError(
                 f"the value of {self._told()} is the result of {self.row.name} and is saved by its graph; "
@@ -235,7 +237,10 @@ class Tensor:
             )
         if bool(value) != self._requires:
             self._requires = bool(value)
-            self.index = _stamp() if value else NEVER  # what was recorded before is not its business
+            if value:  # what was recorded while it stood still is not its business
+                self.index = _stamp() if self._b is None else self._b
+            else:
+                self._b, self.index = self.index, NEVER
 
     def _told(self) -> str:
         return f"tensor {self.name!r}" if self.name else "this tensor"
@@ -557,6 +562,14 @@ def _holders(leaf: Tensor) -> int:
 _ALONE = _holders(Tensor(0.0))  # what that count is where only the tensor holds its array
 
 
+def _stands_still(*operands: Tensor) -> None:
+    """A graph is made of these: a leaf among them that requires no grad is a constant of it, and stays one even if it
+    requires grad again later (`_b` of a leaf holds its number from before it stood still)."""
+    for p in operands:
+        if not p._requires and p._extra is not _FIXED and p.row is None:
+            p._b = None
+
+
 def _freeze(leaf: Tensor) -> Array:
     """The leaf's array for a graph to save: itself, read-only from now on, or a copy where somebody else may write to it."""
     if leaf._value.base is None and leaf._value.flags.writeable:  # (what has a base is an optimiser's, and read-only)
@@ -576,7 +589,7 @@ def _leaf(array: Array) -> Tensor:
 
 
 def _restore(array: Array, requires_grad: bool, name: str | None, grad: Array | None) -> Tensor:
-    t = _leaf(array)
+    t = _leaf(np.array(array, array.dtype.char, copy=None))
     t.requires_grad, t.name, t._grad = requires_grad, name, grad
     return t
 
@@ -594,7 +607,7 @@ def _constant(value: float, dtype: np.dtype[Any]) -> Tensor:
     """A Python number as a 0-d constant of the dtype that it takes in such company (NEP 50): a ufunc of it is twice as fast."""
     t = _fixed(np.array(value, dtype))
     t._value.flags.writeable = False
-    if value:  # 0.0 and −0.0 would be one key
+    if value and dtype.kind == "f":  # 0.0 and −0.0 would be one key
         if len(_constants) > 1000:
             _constants.clear()
         _constants[value, dtype] = t
@@ -621,13 +634,13 @@ def _operand(x: Any, dtype: np.dtype[Any] | None, row: Row) -> Tensor:
     if kind is float or kind is int or kind is bool or kind is Constant:
         global _latest
         x = x.value if kind is Constant else x
-        if (x, dtype) in _constants:
-            constant = _constants[x, dtype]  # type: ignore[index]
-            _latest = x, dtype, constant
-            return constant
-        if dtype is not None and (dtype.kind == "f" or (dtype.kind in "iu" and kind is int)):
+        if dtype is None or (dtype.kind != "f" and not (dtype.kind in "iu" and kind is int)):
+            return _fixed(_asarray(x))
+        constant = _constants.get((x, dtype)) if dtype.kind == "f" else None  # (as integers, 2 and 2.0 are not one)
+        if constant is None:
             return _constant(x, dtype)
-        return _fixed(_asarray(x))
+        _latest = x, dtype, constant
+        return constant
     if kind is not _ndarray and hasattr(kind, "__array_function__") and not isinstance(x, np.generic):
         raise TypeError(f"{row.name}: a Tensor beside a {kind.__name__}; convert it to an array or a Tensor first")
     if x is None or isinstance(x, str | dict | set):
@@ -677,7 +690,7 @@ def apply2(row: Row, a: Any, b: Any) -> Tensor:
         a = _operand(a, b._value.dtype, row)
     live = (a._requires or b._requires) and (not quiet or recording.on)
     extra = None
-    if live and ((a.row is None and a._extra is None) or (b.row is None and b._extra is None)):
+    if live and ((a.row is None and a._extra is not _FIXED) or (b.row is None and b._extra is not _FIXED)):
         x = _freeze(a) if a.row is None else a._value
         w = _freeze(b) if b.row is None else b._value
         extra = (_NONE, None, (x, w))
@@ -692,6 +705,10 @@ def apply2(row: Row, a: Any, b: Any) -> Tensor:
     t._grad = t.name = None
     t._extra = extra
     if live:
+        if not b._requires and b._extra is not _FIXED:
+            _stands_still(b)
+        elif not a._requires and a._extra is not _FIXED:
+            _stands_still(a)
         t.row = row
         t._a = a
         t._b = b
@@ -704,17 +721,22 @@ def apply2(row: Row, a: Any, b: Any) -> Tensor:
 def apply3(row: Row, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """`apply` of three tensors and no options to a row that has a kernel: a layer."""
     on = not quiet or recording.on
-    x = _freeze(a) if a.row is None and a._extra is None and on and a._value.base is None else a._value
-    w = _freeze(b) if b.row is None and b._extra is None and on and b._value.base is None else b._value
-    v = _freeze(c) if c.row is None and c._extra is None and on and c._value.base is None else c._value
     try:
-        y, saved = row.kernel[0](x, w, v)  # type: ignore[index]
+        x = _freeze(a) if a.row is None and a._extra is not _FIXED and on and a._value.base is None else a._value
+        w = _freeze(b) if b.row is None and b._extra is not _FIXED and on and b._value.base is None else b._value
+        v = _freeze(c) if c.row is None and c._extra is not _FIXED and on and c._value.base is None else c._value
+    except AttributeError:  # one is not a tensor
+        return apply(row, (a, b, c))
+    try:
+        y, saved = row.kernel[0](x, w, v) if row.kernel is not None else (row.value(x, w, v), None)
     except ValueError as error:
         raise _misfit(row, (a, b, c), error) from None
     t = _new(Tensor)
-    t._value = y
+    t._value = y if type(y) is _ndarray else _asarray(y)
     t._grad = t.name = None
     if on and (a._requires or b._requires or c._requires):
+        if not (b._requires and c._requires):
+            _stands_still(a, b, c)
         t.row = row
         t._a = (a, b, c)
         t._b = _MANY
@@ -739,14 +761,16 @@ def apply(row: Row, args: tuple[Any, ...], options: dict[str, Any] = _NONE) -> T
     """Compute a row's value for operands of which some are tensors, and record how it was made if a fluxion can flow.
     The options are the row's own, and nobody else's (`bind` sees to that for a caller outside)."""
     on = not quiet or recording.on
-    live = False
+    live = still = False
     arrays = []
     try:
         for p in args:
             if p._requires:
                 live = on
+            elif p._extra is not _FIXED:
+                still = True
             arrays.append(
-                _freeze(p) if p.row is None and p._extra is None and on and p._value.base is None else p._value
+                _freeze(p) if p.row is None and p._extra is not _FIXED and on and p._value.base is None else p._value
             )
     except AttributeError:  # one is not a tensor
         dtypes = [p._value.dtype for p in args if type(p) is Tensor]
@@ -764,6 +788,8 @@ def apply(row: Row, args: tuple[Any, ...], options: dict[str, Any] = _NONE) -> T
     t._value = y if type(y) is _ndarray else _asarray(y)
     t._grad = t.name = None
     if live:
+        if still:
+            _stands_still(*args)
         t.row = row
         t._a = args
         t._b = _MANY

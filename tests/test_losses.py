@@ -429,3 +429,26 @@ def test_the_loss_of_a_model_descends():
             L.backward()
             optimiser.step()
         assert L.item() < 0.2 * first
+
+
+# ----- No examples, and very many in half precision -----
+
+
+def test_the_mean_over_no_examples_sweeps_back_nothing():
+    z = leaf(np.zeros((0, 3)))
+    L = losses.cross_entropy(z, np.zeros(0, int))
+    assert np.isnan(L.item())
+    L.backward()
+    assert z.grad.shape == (0, 3)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_mean_over_very_many_in_half_precision():
+    n = 70_000  # more than the largest float16
+    z = leaf(np.zeros((n, 2), np.float16))
+    np.testing.assert_allclose(losses.cross_entropy(z, np.zeros(n, int)).item(), math.log(2), rtol=1e-3)
+    p = leaf(np.full(n, 3.0, np.float16))
+    np.testing.assert_allclose(losses.mse_loss(p, np.zeros(n, np.float16)).item(), 9.0, rtol=1e-3)
+    x = leaf(np.ones((n, 2), np.float16))
+    np.sum(np.mean(x, axis=0)).backward()
+    np.testing.assert_allclose(x.grad, 1 / n, rtol=1e-2)

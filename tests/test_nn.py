@@ -488,3 +488,43 @@ def test_the_weight_is_laid_out_for_the_forward_product():
     optimiser.step()
     assert model[0].weight.data.T.flags.c_contiguous
     assert pickle.loads(pickle.dumps(model))[0].weight.data.T.flags.c_contiguous
+
+
+# ----- Layers that a user takes apart -----
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 2), (5, 2)])
+def test_a_bias_of_another_shape_is_refused_or_gets_its_own_fluxion(shape):
+    layer = nn.Linear(3, 2, seed=0, dtype=float)
+    layer.bias = fg.Tensor(np.zeros(shape), requires_grad=True)
+    x = np.ones((5, 3))
+    try:
+        y = layer(x)
+    except ValueError:
+        return
+    np.sum(y).backward()
+    bias = fg.Tensor(np.zeros(shape), requires_grad=True)
+    np.sum(x @ layer.weight.data.T + bias).backward()
+    assert layer.bias.grad.shape == shape
+    np.testing.assert_array_equal(layer.bias.grad, bias.grad)
+
+
+def test_a_plain_array_as_bias_is_a_constant_or_refused():
+    layer = nn.Linear(3, 2, seed=0, dtype=float)
+    layer.bias = np.ones(2)
+    try:
+        y = layer(np.zeros((5, 3)))
+    except (TypeError, ValueError):
+        return
+    np.testing.assert_array_equal(y.data, np.ones((5, 2)))
+
+
+def test_a_module_that_has_its_own_call_keeps_it():
+    class Tenfold(nn.Module):
+        def __call__(self, x):
+            return 10 * self.forward(x)
+
+        def forward(self, x):
+            return 2 * x
+
+    assert Tenfold()(1.0) == 20.0

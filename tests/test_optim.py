@@ -904,3 +904,29 @@ def test_a_kept_loss_survives_a_set_and_a_second_optimiser():
             np.testing.assert_allclose(b.grad, 2 * at[1] * np.sum(at[0] ** 2), rtol=1e-14, err_msg=move)
             np.testing.assert_array_equal(view.tolist(), at[0][:, None])
             np.testing.assert_array_equal(fg.flows(L).value(w), at[0])
+
+
+# ----- Two sweeps at once -----
+
+
+def test_a_sweep_inside_a_sweep_does_not_write_over_it():
+    """As two threads over one model do: each sweep is given the same room for the same parameter's fluxion."""
+    x = np.arange(6.0).reshape(2, 3)
+
+    def run(prepare):
+        model = fg.nn.MLP(3, [4, 2], activation=fg.nn.Tanh, seed=0, dtype=float)
+        prepare(model)
+
+        def pull(g, y, h):
+            np.sum(model(3 * x) ** 2).backward()
+            return g
+
+        row = fg.fused("hostile_nested x", lambda h: h * 1, pull)
+        first, squash, last = model
+        np.sum(last(squash(row(first(x)))) ** 2).backward()
+        return [p.grad for p in model.parameters()]
+
+    want = run(lambda model: None)
+    got = run(lambda model: SGD(model.parameters(), 0.1).zero_grad())
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)

@@ -938,3 +938,66 @@ def test_forward_and_reverse_agree_on_a_jacobian():
     j = fg.jacobian(f)(X)
     forward = np.stack([fg.jvp(f, (X,), (e,))[1] for e in np.eye(3)], axis=1)
     np.testing.assert_allclose(j, forward, rtol=1e-13, atol=1e-14)
+
+
+# ----- Writes, wrong rules and swapped rules -----
+
+
+@pytest.mark.parametrize(
+    "read",
+    [lambda x: x * x, lambda x: x @ x, lambda x: np.prod(np.stack([x, x]), axis=0), lambda x: np.tanh(x) * x],
+    ids=["product", "matmul", "stack", "two rows"],
+)
+def test_a_write_to_the_argument_inside_a_transform_changes_no_fluxion(read):
+    def f(x):
+        y = read(x)
+        with contextlib.suppress(ValueError, TypeError):
+            x.data[...] = 100.0
+        return np.sum(y)
+
+    at = np.array([3.0])
+    want = fg.grad(lambda x: np.sum(read(x)))(at)
+    np.testing.assert_array_equal(fg.grad(f)(at), want)
+
+
+def test_a_local_fluxion_of_another_shape_than_the_output_is_refused():
+    """Were it summed as if the input had been stretched, the fluxion would be five times too large."""
+    row = fg.elementwise("hostile_shape x", lambda x: x + 0.0, lambda y, x: np.ones((5, *x.shape)))
+    x = leaf([1.0, 2.0])
+    with pytest.raises(ValueError, match="hostile_shape"):
+        np.sum(row(x)).backward()
+
+
+def test_where_a_rule_sends_nothing_nothing_is_pushed_either():
+    row = fg.fused("hostile_none x w", lambda x, w: np.sum(x) + np.sum(w), lambda g, y, x, w: g * np.ones_like(x),
+                   lambda g, y, x, w: None)  # fmt: skip
+    x, w = np.ones(2), np.ones(3)
+    np.testing.assert_array_equal(fg.grad(row)(x, w), [1.0, 1.0])
+    np.testing.assert_array_equal(fg.jvp(row, (x, w), (x, w))[1], 2.0)
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu", "sum"])
+def test_a_rule_swapped_at_run_time_changes_pull_and_push_together(name):
+    row, t = fg.rules[name], leaf([0.5, 1.0])
+    old = row.fluxions
+    swapped = {"elementwise": lambda y, x: 7.0 + 0 * x, "linear": lambda g, x, **how: 7.0 * g + 0 * x}
+    try:
+        row.fluxions = (swapped[row.kind],)
+        y = row(t)
+        y.backward(np.ones(y.shape))
+        np.testing.assert_array_equal(t.grad, [7.0, 7.0])
+    finally:
+        row.fluxions = old
+
+
+def test_a_write_to_what_flows_hands_out_changes_no_later_sweep():
+    x = leaf([1.0, 2.0])
+    L = np.sum(np.exp(x * 2.0) ** 2.0)
+    L.backward()
+    want, x.grad = x.grad, None
+    for step in fg.flows(L).steps:
+        for array in (*step.inputs, step.fluxion, *step.contributions):
+            with contextlib.suppress(ValueError, TypeError):
+                array[...] = 9.0
+    L.backward()
+    np.testing.assert_array_equal(x.grad, want)

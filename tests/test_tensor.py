@@ -1321,3 +1321,47 @@ def test_a_loop_over_fresh_leaves_leaves_nothing_behind():
         for k in range(6000):  # a new Python number each time: some are remembered, but not all
             leaf(1.0) * (1.0 / (k + 1))
         assert sys.getallocatedblocks() - blocks < 6000
+
+
+# ----- Constants -----
+
+
+@pytest.mark.parametrize(
+    ("data", "first", "then", "want"),
+    [
+        (np.array([200], np.uint8), lambda t: t * 2, lambda t: t * 2.0, [400.0]),
+        (np.array([7], np.uint8), lambda t: t - 100, lambda t: t - 100.0, [-93.0]),
+        (np.array([2**21]), lambda t: t - 3, lambda t: t**3.0, [2.0**63]),
+    ],
+    ids=["times", "minus", "power"],
+)
+def test_a_float_beside_integers_is_a_float_even_after_the_same_integer(data, first, then, want):
+    t = fg.Tensor(data)
+    first(t)
+    assert then(t).dtype == float
+    np.testing.assert_array_equal(then(t).data, want)
+    w = leaf([1.0])
+    np.sum(w * then(t)).backward()
+    np.testing.assert_array_equal(w.grad, want)
+
+
+def test_a_write_to_a_constant_of_one_graph_is_refused_or_reaches_no_other():
+    w = leaf([2.0])
+    y = w * 2.59375  # of no other test, since this one may leave it changed
+    constant = y.operands[1].data
+    if constant.flags.writeable:
+        constant[...] = 7.0
+    np.testing.assert_array_equal((w * 2.59375).data, [5.1875])
+
+
+def test_requires_grad_off_and_on_again_between_forward_and_sweep_loses_nothing_in_silence():
+    """A GAN freezes its critic for the generator's step, with the critic's own loss already recorded."""
+    w = leaf([2.0])
+    L = np.sum(w * w)
+    w.requires_grad = False
+    w.requires_grad = True
+    try:
+        L.backward()
+    except (RuntimeError, ValueError):
+        return
+    np.testing.assert_array_equal(w.grad, [4.0])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from typing import Any
@@ -45,7 +46,20 @@ def element(expr: Ink, index: int | Sequence[int] = ()) -> Ink:
     shape = expr.sample.shape
     if len(given) != len(shape) or not all(-n <= i < n for i, n in zip(given, shape, strict=True)):
         raise IndexError(f"no element {list(given)} in an expression of shape {shape}")
-    return _Elements().of(expr, tuple(i % n for i, n in zip(given, shape, strict=True)))
+    found: Ink = _Elements().of(expr, tuple(i % n for i, n in zip(given, shape, strict=True)))
+    return found
+
+
+def summed(expr: Ink) -> Ink:
+    """The sum of an expression's elements, of those that are not 0."""
+    elements, values = _Elements(), expr.sample.reshape(-1)
+    used = np.flatnonzero(values)
+
+    def term(k: int) -> Any:
+        return elements.of(expr, tuple(map(int, np.unravel_index(used[k], expr.sample.shape))))
+
+    found: Ink = elements.total(values[used], term)
+    return found
 
 
 def label(name: str, index: Index, size: int) -> str:
@@ -60,7 +74,7 @@ class _Elements:
         self._met: dict[tuple[int, Index], tuple[Ink, Ink]] = {}
         self._lengths: dict[str, int] = {}
 
-    def of(self, e: Any, index: Index) -> Ink:
+    def of(self, e: Any, index: Index) -> Any:
         """The element of an operand; the index may be that of a larger array, to which the operand was stretched."""
         if isinstance(e, Length):
             return self._length(e)
@@ -71,7 +85,7 @@ class _Elements:
             self._met[id(e), index] = e, self._worked(e, index)  # e stays alive, so that its id stays its own
         return self._met[id(e), index][1]
 
-    def _worked(self, e: Ink, index: Index) -> Ink:
+    def _worked(self, e: Ink, index: Index) -> Any:
         sample = e.sample[index]
         if e.op == "symbol":
             return symbol(label(e.args[0], index, e.sample.size), sample)
@@ -89,30 +103,31 @@ class _Elements:
             return Ink(e.op, operands, sample, e.options)
         if e.op in ("sum", "mean"):
             return self._sum(e, index)
-        if e.op in ("matmul", "dot") and all(_is_operand(x) and 1 <= np.ndim(_sample(x)) for x in e.args[:2]):
-            if e.op == "matmul" or np.ndim(_sample(e.args[1])) <= 2:
-                return self._product(e, index)
+        if e.op in ("matmul", "dot") and all(1 <= np.ndim(_sample(x)) <= 2 or e.op == "matmul" for x in e.args[:2]):
+            return self._product(e, index)
         traced = self._traced(e, index)
         if traced is not None:
             return traced
         return Ink("getitem", (e,), sample, {"index": index}) if index else e
 
     def _length(self, n: Length) -> Ink:
-        """A length by the name that the printers give it; a second one that goes by the same name, as a number."""
+        """A length by its name, n or len(x); one that has no short name, or another's, by its number."""
         name = notation(number(n))
-        return symbol(name, int(n)) if self._lengths.setdefault(name, int(n)) == n else number(int(n))
+        if not re.fullmatch(r"\w+|len\(\w+\)", name) or self._lengths.setdefault(name, int(n)) != n:
+            return symbol(str(int(n)), int(n)) if n != 1 else number(1)
+        return symbol(name, int(n))
 
-    def _total(self, values: Any, term: Callable[[int], Ink]) -> Ink:
+    def total(self, values: Any, term: Callable[[int], Any]) -> Any:
         """A sum of terms, of which these are the values."""
         values = np.asarray(values)
         n = values.size
         if n == 0:
             return number(0)
         if n <= SHOWN:
-            return reduce(operator.add, map(term, range(n)))  # type: ignore[no-any-return]
-        return term(0) + term(1) + symbol(REST, values[2:-1].sum()) + term(n - 1)  # type: ignore[no-any-return]
+            return reduce(operator.add, map(term, range(n)))
+        return term(0) + term(1) + symbol(REST, values[2:-1].sum()) + term(n - 1)
 
-    def _sum(self, e: Ink, index: Index) -> Ink:
+    def _sum(self, e: Ink, index: Index) -> Any:
         x, axis, keepdims = _bound(e)
         ndim = x.sample.ndim
         axes = tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
@@ -121,17 +136,17 @@ class _Elements:
         here = tuple(slice(None) if k in axes else i for k, i in enumerate(start))
         lengths = [x.sample.shape[a] for a in axes]
 
-        def term(k: int) -> Ink:
+        def term(k: int) -> Any:
             at = dict(zip(axes, map(int, np.unravel_index(k, lengths)) if lengths else (), strict=True))
             return self.of(x, tuple(at.get(a, i) for a, i in enumerate(start)))
 
-        total = self._total(x.sample[here].reshape(-1), term)
+        total = self.total(x.sample[here].reshape(-1), term)
         if e.op == "sum":
             return total
         count = reduce(operator.mul, (x.shape[a] for a in axes), 1)
-        return total / (self._length(count) if isinstance(count, Length) else number(count))  # type: ignore[no-any-return]
+        return total / (self._length(count) if isinstance(count, Length) else number(count))
 
-    def _product(self, e: Ink, index: Index) -> Ink:
+    def _product(self, e: Ink, index: Index) -> Any:
         x, w = e.args[:2]
         xs, ws = _sample(x), _sample(w)
         batch = list(index)
@@ -139,22 +154,26 @@ class _Elements:
         row = [batch.pop()] if xs.ndim > 1 else []
         left, right = _fit(tuple(batch), xs.shape[:-2]), _fit(tuple(batch), ws.shape[:-2])
         values = xs[(*left, *row)] * ws[(*right, slice(None), *column)]
-        return self._total(values, lambda k: self.of(x, (*left, *row, k)) * self.of(w, (*right, k, *column)))
+        return self.total(values, lambda k: self.of(x, (*left, *row, k)) * self.of(w, (*right, k, *column)))
 
-    def _traced(self, e: Ink, index: Index) -> Ink | None:
+    def _traced(self, e: Ink, index: Index) -> Any:
         """The element of a function that only moves numbers, or adds some up, found out by asking it."""
         function, operands = _function(e), _operands(e)
         floats = [x for x in operands if _sample(x).dtype.kind == "f"] or operands
-        if function is None or not floats:
+        if not floats:
+            return number(e.sample[index].item())  # it is made of numbers alone
+        if function is None:
             return None
         sizes = [_sample(x).size for x in floats]
         ends = [0, *itertools.accumulate(sizes)]
 
         def ask(labels: Any) -> Any:
-            given = {id(x): labels[a:b].reshape(_sample(x).shape) for x, a, b in zip(floats, ends, ends[1:], strict=False)}
+            given = {
+                id(x): labels[a:b].reshape(_sample(x).shape) for x, a, b in zip(floats, ends, ends[1:], strict=False)
+            }
             return np.asarray(_called(function, e, given))[index]
 
-        def place(k: int) -> Ink:
+        def place(k: int) -> Any:
             i = int(np.searchsorted(ends, k, "right")) - 1
             at = np.unravel_index(k - ends[i], _sample(floats[i]).shape)
             return self.of(floats[i], tuple(map(int, at)))
@@ -175,7 +194,7 @@ class _Elements:
                 return None
             used = np.flatnonzero(counts)
             values = counts[used] * np.concatenate([_sample(x).reshape(-1) for x in floats])[used]
-            return self._total(values, lambda k: place(int(used[k])) if counts[used[k]] > 0 else -place(int(used[k])))
+            return self.total(values, lambda k: place(int(used[k])) if counts[used[k]] > 0 else -place(int(used[k])))
         except (TypeError, ValueError, IndexError, ArithmeticError, np.linalg.LinAlgError):
             return None
 
@@ -241,4 +260,4 @@ def _bound(e: Ink) -> tuple[Ink, Any, bool]:
     return x, axis, bool(e.options.get("keepdims", False))
 
 
-__all__ = ["REST", "SHOWN", "element", "label"]
+__all__ = ["REST", "SHOWN", "element", "label", "summed"]

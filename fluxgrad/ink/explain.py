@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from fluxgrad.ink.element import REST, element, label
-from fluxgrad.ink.operand import Ink, Length, number, symbol
+from fluxgrad.ink.element import REST, element, label, summed
+from fluxgrad.ink.operand import Ink, number, symbol
 from fluxgrad.ink.printers import Ascii, Latex, Printer
-from fluxgrad.ink.wiggle import Check, check, element_of
-from fluxgrad.rules.kinds import Elementwise, Fused, Row, chain, rules
+from fluxgrad.ink.wiggle import Check, can_print, check, element_of, in_ascii
+from fluxgrad.rules.kinds import Elementwise, Fused, chain
 from fluxgrad.rules.linear import unstretch
 from fluxgrad.sweep import Flows, Step, _push_step, flows
 from fluxgrad.tensor import Array, Tensor
@@ -31,7 +31,7 @@ Index = tuple[int, ...]
 
 DOT = "\u0307"
 L_DOT = "L" + DOT
-_WIDE = 46  # what is longer stands on a line of its own
+_WIDE = 38  # what is longer stands on a line of its own
 _TERMS = 4  # so many contributions are added up in full
 
 # ----- Names -----
@@ -80,52 +80,11 @@ def _word(name: str) -> str:
     return "“" + re.sub("[“”]", "'", kept) + "”"
 
 
-# ----- The lines of a derivation, before they are put into words -----
-
-
-class _Term(NamedTuple):
-    """One contribution: who sent it, as an expression of arrays, and of the numbers of one element."""
-
-    sender: Tensor | None
-    whole: Any
-    worked: Ink | None
-    number: float
-
-
-class _Line(NamedTuple):
-    """One thing that is worked out: what it is called, its value, which element, what it is the sum of, and remarks."""
-
-    tensor: Tensor
-    symbol: str
-    value: Array
-    at: Index
-    terms: tuple[_Term, ...]
-    senders: tuple[str, ...]
-    says: Literal["effect", "given", "moves", ""]
-    check: Check | None
-
-
-class Worked(NamedTuple):
-    """One step of a derivation, as data; the texts are in the derivation's form."""
-
-    tensor: Tensor
-    name: str
-    symbol: str
-    """What is worked out: `L̇_w`, of an array one element, `L̇_w[0, 2]`."""
-    symbols: str
-    numbers: str
-    result: float
-    value: Array
-    """All of it: L̇_w (or ẇ), of the tensor's shape."""
-    at: tuple[int, ...]
-    waits_for: tuple[str, ...]
-    """The values that w feeds: L̇_w is complete when each has sent its part."""
-    remark: str
-    check: Check | None
+# ----- What the rows of a record write -----
 
 
 def _reads(expression: Callable[[], Any]) -> Any:
-    """An expression from calling a rule with Ink; None where the rule looks inside its operands."""
+    """What calling a rule with Ink gives; None where the rule looks inside its operands."""
     try:
         with np.errstate(all="ignore"):
             return expression()
@@ -134,222 +93,236 @@ def _reads(expression: Callable[[], Any]) -> Any:
 
 
 class _Book:
-    """Symbols for the tensors of one record, and what its rows write with them."""
+    """Symbols for the tensors of one record, and the expressions that its rows make of them."""
 
     def __init__(self, record: Flows) -> None:
         self.record = record
         self.names = names_of(record)
-        self.flow: dict[str, Tensor] = {}  # whose fluxion or velocity a symbol is
-        self.velocity: dict[str, str] = {}  # a velocity's symbol, and whose name carries the dot
-        self.taken = set(self.names.values())
-
-    def inputs(self, step: Step) -> list[Ink]:
-        return [
-            symbol(self.names[p], x) if p in self.names else number(x.reshape(-1)[0].item())
-            for p, x in zip(step.output.operands, step.inputs, strict=True)
-        ]
-
-    def output(self, step: Step) -> Ink:
-        return symbol(self.names[step.output], step.output._value)
+        self.flows: dict[str, Tensor] = {}  # whose fluxion or velocity a symbol is
+        self.dotted: dict[str, str] = {}  # a velocity's symbol, and the name that carries the dot
 
     def fluxion(self, t: Tensor) -> str:
         name = f"{L_DOT}_{self.names[t]}"
-        self.flow[name] = t
+        self.flows[name] = t
         return name
 
-    def dotted(self, t: Tensor) -> str:
+    def velocity(self, t: Tensor) -> str:
         """ẋ: the dot on the first letter of a short name, behind any other."""
         name = self.names[t]
         short = re.fullmatch(r"[A-Za-z]\d*", name)
         text = unicodedata.normalize("NFC", name[0] + DOT + name[1:]) if short else f"{name}˙"
-        self.flow[text], self.velocity[text] = t, name
+        self.flows[text], self.dotted[text] = t, name
         return text
+
+    def operands(self, step: Step) -> tuple[Ink, list[Ink]]:
+        """y, and what it was made of."""
+        inputs = [
+            symbol(self.names[p], x) if p in self.names else number(x.reshape(-1)[0].item())
+            for p, x in zip(step.output.operands, step.inputs, strict=True)
+        ]
+        return symbol(self.names[step.output], step.output._value), inputs
 
     def pulled(self, step: Step, i: int) -> Any:
         """What a step sends back to its operand i."""
-        row, y, inputs = step.row, self.output(step), self.inputs(step)
+        row, (y, inputs), shape = step.row, self.operands(step), step.inputs[i].shape
         root = step.output is self.record.root
-        g = Ink("number", (1,), step.fluxion) if root else symbol(self.fluxion(step.output), step.fluxion)
+        g: Any = Ink("number", (1,), step.fluxion) if root else symbol(self.fluxion(step.output), step.fluxion)
 
         def sent() -> Any:
             if isinstance(row, Elementwise):
                 c = chain(g, row.fluxions[i](y, *inputs, **step.options))
             else:
                 c = row.pull(i, g, y, inputs, step.options)
-            c = c if isinstance(c, Ink) else number(c)
-            return self.apart(unstretch(c, step.inputs[i].shape))
+            return self._apart(unstretch(c if isinstance(c, Ink) else number(c), shape))
 
-        return _reads(sent)
+        found = _reads(sent)
+        return self.unread(step, step.contributions[i]) if found is None else found
 
-    def pushed(self, step: Step, velocities: Sequence[Array | None], at: Index) -> Any:
-        """How the output moves where its operands do."""
-        row, y, inputs = step.row, self.output(step), self.inputs(step)
-        moving = [
-            None if v is None else symbol(self.dotted(p), v)
+    def pushed(self, step: Step, velocities: Sequence[Array | None], v: Array, at: Index) -> tuple[Any, Any]:
+        """How the output moves where its operands do: all of it, and its element `at`."""
+        row: Any = step.row
+        y, inputs = self.operands(step)
+        moving: list[Any] = [
+            None if v is None else symbol(self.velocity(p), v)
             for p, v in zip(step.output.operands, velocities, strict=True)
         ]
 
-        def moves() -> Any:
+        def moves() -> tuple[Any, Any]:
             if isinstance(row, Fused):  # its pull, read the other way: how element `at` answers each number that moves
-                g = np.zeros(y.sample.shape)
-                g[at] = 1
-                total = None
+                one = np.zeros(y.sample.shape)
+                one[at] = 1
+                g = one if one.ndim else number(1)
+                total: Any = None
                 for i, v in enumerate(moving):
                     if v is not None:
-                        answers = unstretch(row.pull(i, g if g.ndim else number(1), y, inputs, step.options), v.sample.shape)
-                        term = np.sum(answers * v)  # type: ignore[operator]
+                        term: Any = summed(unstretch(row.pull(i, g, y, inputs, step.options), v.sample.shape) * v)
                         total = term if total is None else total + term
-            else:
-                total = row.push(moving, y, inputs, step.options)
-                if isinstance(total, Ink) and total.op == row.name and not isinstance(row.value, np.ufunc):
-                    total = row.value(*total.args, **total.options)
-                if np.shape(total) != y.sample.shape:
-                    total = np.broadcast_to(total, y.sample.shape)
-            return self.apart(total)
+                return None, self._apart(total)
+            whole = row.push(moving, y, inputs, step.options)
+            if isinstance(whole, Ink) and whole.op == row.name and not isinstance(row.value, np.ufunc):
+                named = whole
+                opened = _reads(lambda: row.value(*named.args, **named.options))
+                whole = named if opened is None else opened
+            whole = self._apart(whole if np.shape(whole) == y.sample.shape else np.broadcast_to(whole, y.sample.shape))
+            return whole, element(whole, at)
 
-        return _reads(moves)
+        found = _reads(moves)
+        return found or (None, element(self.unread(step, v), at))
 
     def computed(self, step: Step) -> Any:
-        """How the output came from the operands: a sum or a loss opened to what it is, any other row by its name."""
-        row, inputs = step.row, self.inputs(step)
+        """How the output was made: a sum or a short loss opened to what it is, any other row by its name."""
+        row, (_, inputs) = step.row, self.operands(step)
         opened = None if isinstance(row, Elementwise) else _reads(lambda: row.value(*inputs, **step.options))
-        if opened is None or (isinstance(row, Fused) and len(_text(Printer(), opened)) > 60):
+        if opened is None or (isinstance(row, Fused) and len(_printed(Printer(), opened)) > 60):
             opened = _reads(lambda: row(*inputs, **step.options))
-        return self.apart(opened)
+        return self._apart(opened)
 
-    def apart(self, e: Any) -> Any:
-        """An expression whose named parts (p = σ(z)) have no tensor's name."""
+    def unread(self, step: Step, value: Any) -> Ink:
+        return symbol(f"“what {step.row.name} gives”", value)
+
+    def _apart(self, e: Any) -> Any:
+        """An expression whose named parts (p = σ(z)) go by no tensor's name."""
         if not isinstance(e, Ink) or e.op in ("symbol", "number"):
-            return tuple(map(self.apart, e)) if type(e) is tuple else e
-        options = e.options
-        if e.op == "part" and options["name"] in self.taken:
-            k = next(k for k in range(len(self.taken) + 1) if f"{options['name']}{k}" not in self.taken)
-            options = {"name": f"{options['name']}{k}"}
-        args = tuple(map(self.apart, e.args))
-        if options is e.options and all(a is b for a, b in zip(args, e.args, strict=True)):
-            return e
-        return Ink(e.op, args, e.sample, options)
+            return tuple(map(self._apart, e)) if type(e) is tuple else e
+        args, options, taken = tuple(map(self._apart, e.args)), e.options, self.names.values()
+        if e.op == "part" and options["name"] in taken:
+            options = {"name": next(n for k in range(len(taken) + 1) if (n := f"{options['name']}{k}") not in taken)}
+        same = options is e.options and all(a is b for a, b in zip(args, e.args, strict=True))
+        return e if same else Ink(e.op, args, e.sample, options)
 
 
-def _text(printer: Printer, e: Any) -> str:
+def _printed(printer: Printer, e: Any) -> str:
     text = _reads(lambda: printer(e))
     return text if isinstance(text, str) else getattr(e, "op", "?")
 
 
-# ----- Which lines there are -----
-
-
-def _reach(record: Flows, wrt: Sequence[Tensor]) -> set[Tensor]:
-    """What lies on a path from one of these to the root."""
-    found = set(wrt)
-    for s in reversed(record.steps):
-        if any(p in found for p in s.parents if p is not None):
-            found.add(s.output)
-    return found
-
-
-def _completed(record: Flows, within: set[Tensor]) -> list[Tensor]:
-    """The tensors in the order in which their fluxions become complete: each when the last of what it feeds has sent."""
-    sent = [[p for p, c in zip(s.parents, s.contributions, strict=True) if p is not None and c is not None] for s in record.steps]
-    waiting = Counter(p for parts in sent for p in parts)
-    done = []
-    for parts in sent:
-        for p in parts:
-            waiting[p] -= 1
-            if not waiting[p] and p in within:
-                done.append(p)
-    return done
-
-
-def _cut(found: list[Any], limit: int) -> tuple[list[Any], int, int]:
-    """At most so many: the first two thirds, and the last; how many come first, and how many are left out between."""
-    if len(found) <= limit:
-        return found, len(found), 0
-    first = limit - limit // 3
-    return found[:first] + found[len(found) - limit // 3 :], first, len(found) - limit
-
-
-def _largest(value: Array) -> Index:
-    """Where the largest entry stands, the first of equals."""
-    size = np.nan_to_num(np.abs(value.astype(np.float64)), nan=np.inf)
-    return tuple(map(int, np.unravel_index(int(size.argmax()), value.shape))) if size.size else (0,) * value.ndim
-
-
 def _symbols(e: Any) -> Iterator[Ink]:
+    """The symbols of an expression, from left to right."""
     waiting = [e]
     while waiting:
         e = waiting.pop()
         if isinstance(e, Ink):
             if e.op == "symbol":
                 yield e
-            waiting += [*e.args, *e.options.values()]
+            waiting += [*e.options.values(), *reversed(e.args)]
         elif isinstance(e, tuple | list):
-            waiting += e
+            waiting += reversed(e)
+
+
+# ----- The lines of a derivation, before they are put into words -----
+
+
+class _Term(NamedTuple):
+    """One contribution: who sent it, and its expression, in arrays and for one element."""
+
+    sender: Tensor | None
+    whole: Any
+    worked: Ink
+
+
+class _Line(NamedTuple):
+    """One thing that is worked out: its symbol, its value, which element of it, and what it is the sum of."""
+
+    tensor: Tensor
+    symbol: str
+    value: Array
+    at: Index
+    terms: tuple[_Term, ...]
+    feeds: tuple[str, ...] = ()
+    end: bool = False
+    check: Check | None = None
 
 
 class _Chooser:
-    """Which element of each array is worked out: the given one; else the one that what is worked out already came from;
-    else the largest. So it is asked in the order against that in which they are printed."""
+    """Which element of each array is worked out: the given one; else the one that something worked out before came from;
+    else the largest. It is asked last line first, so that in print each number comes from one above."""
 
-    def __init__(self, given: dict[Tensor, Index]) -> None:
-        self.chosen = dict(given)
+    def __init__(self, book: _Book, given: dict[Tensor, Index]) -> None:
+        self.book, self.chosen = book, dict(given)
 
     def __call__(self, t: Tensor, value: Array) -> Index:
-        return self.chosen.setdefault(t, _largest(value))
+        if t not in self.chosen:
+            size = np.nan_to_num(np.abs(value.astype(np.float64)), nan=np.inf)
+            largest = np.unravel_index(int(size.argmax()), value.shape) if size.size else (0,) * value.ndim
+            self.chosen[t] = tuple(map(int, largest))
+        return self.chosen[t]
 
-    def met(self, book: _Book, worked: Sequence[Any]) -> None:
+    def met(self, worked: Sequence[Ink]) -> None:
         largest: dict[Tensor, tuple[float, Index]] = {}
-        for e in worked:
-            for s in _symbols(e):
-                base, _, rest = s.args[0].rpartition("[")
-                t = book.flow.get(base)
-                if t is not None and t not in self.chosen:
-                    at, size = tuple(map(int, rest[:-1].split(","))), abs(float(s.sample))
-                    if t not in largest or size > largest[t][0]:
-                        largest[t] = size, at
-        self.chosen |= {t: at for t, (_, at) in largest.items()}
+        for s in (s for e in worked for s in _symbols(e)):
+            base, at = _split(s.args[0])
+            t = self.book.flows.get(base)
+            if t is not None and at and abs(float(s.sample)) > largest.get(t, (-1.0, ()))[0]:
+                largest[t] = abs(float(s.sample)), tuple(map(int, at[1:-1].split(",")))
+        self.chosen = {t: at for t, (_, at) in largest.items()} | self.chosen
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A symbol's name without, and the index that it ends in, if any. (A tensor's own name with brackets is in quotes.)"""
+    base = re.sub(r"\[[\d, ]+\]$", "", name)
+    return base, name[len(base) :]
+
+
+def _completed(record: Flows, wrt: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors in the order in which their fluxions become complete, each when the last that it feeds has sent its
+    part; of those that lie on the way to `wrt`, if there are such."""
+    within = set(wrt or record.tensors)
+    for s in reversed(record.steps):
+        if not within.isdisjoint(p for p in s.parents if p is not None):
+            within.add(s.output)
+    sent = [
+        p
+        for s in record.steps
+        for p, c in zip(s.parents, s.contributions, strict=True)
+        if p is not None and c is not None
+    ]
+    last = {p: k for k, p in enumerate(sent)}
+    return [p for k, p in enumerate(sent) if last[p] == k and p in within]
+
+
+def _cut(found: list[Any], limit: int) -> tuple[list[Any], int, int]:
+    """At most so many, from both ends; how many come before the gap, and how many are left out."""
+    left = max(0, len(found) - limit)
+    first = limit - limit // 3 if left else len(found)
+    return found[:first] + found[first + left :], first, left
 
 
 def _backwards(
     book: _Book, wrt: Sequence[Tensor], at: dict[Tensor, Index], limit: int, checked: bool
 ) -> tuple[list[_Line], int, int]:
-    record = book.record
-    within = _reach(record, wrt) if wrt else set(record.tensors)
-    tensors, first, left = _cut(_completed(record, within), limit)
-    steps: dict[Tensor, list[tuple[Step, int]]] = {t: [] for t in tensors}
-    for s in reversed(record.steps):  # the senders, in the order in which they were made
+    record, ends = book.record, set(wrt)
+    tensors, first, left = _cut(_completed(record, wrt), limit)
+    sent: dict[Tensor, list[tuple[Step, int]]] = {t: [] for t in tensors}
+    for s in reversed(record.steps):  # so the senders stand in the order in which they were made
         for i, (p, c) in enumerate(zip(s.parents, s.contributions, strict=True)):
-            if p in steps and c is not None:
-                steps[p].append((s, i))
-    choose, lines = _Chooser(at), []
+            if p in sent and c is not None:
+                sent[p].append((s, i))
+    choose, lines = _Chooser(book, at), []
     for t in reversed(tensors):
-        value = record[t]
-        index = choose(t, value)
-        sent = steps[t]
-        shown = sent if len(sent) <= _TERMS else [*sent[:2], sent[-1]]
-        terms = []
-        for s, i in shown:
-            whole = book.pulled(s, i)
-            worked = _reads(lambda whole=whole, index=index: element(whole, index)) if isinstance(whole, Ink) else None  # type: ignore[misc]
-            c = s.contributions[i]
-            terms.append(_Term(s.output, whole, worked, float(c[index]) if c is not None and c.size else math.nan))
-        if len(shown) < len(sent):
-            rest = float(sum(s.contributions[i][index] for s, i in sent[2:-1]))  # type: ignore[index]
-            terms.insert(2, _Term(None, symbol(REST, rest), symbol(REST, rest), rest))
-        choose.met(book, [x.worked for x in terms])
-        senders = tuple(dict.fromkeys(book.names[s.output] for s, _ in sent)) if len(sent) > 1 else ()
-        ends = t.row is None or t in wrt
+        value, parts = record[t], sent[t]
+        index, end = choose(t, value), t in ends if ends else t.row is None
+        terms: list[_Term] = []
         held = None
-        if checked and (t in wrt if wrt else t.row is None) and value.size:
-            held = check(record.root, t, index, float(record.value(t)[index]), float(value[index]))
-        lines.append(_Line(t, book.fluxion(t), value, index, tuple(terms), senders, "effect" if ends else "", held))
+        if value.size:
+            for s, i in parts if len(parts) <= _TERMS else [*parts[:2], parts[-1]]:
+                whole = book.pulled(s, i)
+                worked = _reads(lambda whole=whole: element(whole, index))  # type: ignore[misc]  # noqa: B023
+                if worked is None:
+                    worked = element(book.unread(s, s.contributions[i]), index)
+                terms.append(_Term(s.output, whole, worked))
+            if len(parts) > _TERMS:
+                rest = symbol(REST, sum(s.contributions[i][index] for s, i in parts[2:-1]))  # type: ignore[index]
+                terms.insert(2, _Term(None, rest, rest))
+            if checked and end:
+                held = check(record.root, t, index, float(record.value(t)[index]), float(value[index]))
+        choose.met([x.worked for x in terms])
+        feeds = tuple(book.names[s.output] for s, _ in parts)
+        lines.append(_Line(t, book.fluxion(t), value, index, tuple(terms), feeds, end, held))
     return lines[::-1], first, left
 
 
-def _forwards(
-    book: _Book, wrt: Sequence[Tensor], at: dict[Tensor, Index], limit: int
-) -> tuple[list[_Line], int, int]:
-    """The push: every leaf, or the given ones, moves with velocity 1, of an array with `at` that element alone."""
+def _forwards(book: _Book, wrt: Sequence[Tensor], at: dict[Tensor, Index], limit: int) -> tuple[list[_Line], int, int]:
+    """The push: every leaf, or the given ones, moves with velocity 1; of an array with `at`, that element alone."""
     record = book.record
     velocities: dict[Tensor, Any] = {}
     for t in wrt or [t for t in record.tensors if t.row is None]:
@@ -360,26 +333,21 @@ def _forwards(
     found: list[tuple[Tensor, Step | None, list[Any]]] = [(t, None, []) for t in velocities]
     for s in reversed(record.steps):
         moving = [velocities.get(p) for p in s.output.operands]
-        if s.output in velocities or all(v is None for v in moving):
-            continue
-        v = _push_step(s.output, moving, False)
-        if v is not None:
-            velocities[s.output] = np.broadcast_to(np.asarray(v, s.output.dtype), s.output.shape)
-            found.append((s.output, s, moving))
+        if s.output not in velocities and any(v is not None for v in moving):
+            v = _push_step(s.output, moving, False)
+            if v is not None:
+                velocities[s.output] = np.broadcast_to(np.asarray(v, s.output.dtype), s.output.shape)
+                found.append((s.output, s, moving))
     found, first, left = _cut(found, limit)
-    choose, lines = _Chooser(at), []
+    choose, lines = _Chooser(book, at), []
     for t, step, moving in reversed(found):
         value = velocities[t]
         index = choose(t, value)
         terms: tuple[_Term, ...] = ()
-        if step is not None:
-            whole = book.pushed(step, moving, index)
-            fused = isinstance(step.row, Fused)  # then what was written is the chosen element
-            worked = _reads(lambda: element(whole, () if fused else index)) if isinstance(whole, Ink) else None  # noqa: B023
-            terms = (_Term(t, None if fused and value.size > 1 else whole, worked, float(value[index])),)
-            choose.met(book, [worked])
-        says: Any = "given" if step is None else "moves" if t is record.root else ""
-        lines.append(_Line(t, book.dotted(t), value, index, terms, (), says, None))
+        if step is not None and value.size:
+            terms = (_Term(t, *book.pushed(step, moving, value, index)),)
+            choose.met([terms[0].worked])
+        lines.append(_Line(t, book.velocity(t), value, index, terms))
     return lines[::-1], first, left
 
 
@@ -387,308 +355,244 @@ def _forwards(
 
 
 class _Row(NamedTuple):
-    """A line of text, in columns."""
+    """A line of text, in columns: label = symbols = numbers = result, and a remark."""
 
     label: str
-    symbols: str
-    numbers: str
-    result: str
-    remark: str
+    symbols: str = ""
+    numbers: str = ""
+    result: str = ""
+    remark: str = ""
     inner: bool = False
 
 
 class _Pen:
-    """Writes a derivation's lines in one form."""
+    """Writes the lines of a derivation in one form."""
 
     def __init__(self, book: _Book, form: Form) -> None:
         self.book, self.form = book, form
-        self.ascii, self.latex = form == "ascii", form == "latex"
         self.minus = "−" if form == "notation" else "-"
         self.times = {"notation": "·", "ascii": "*", "latex": r" \cdot "}[form]
+
+    def words(self, text: str) -> str:
+        return text if self.form == "notation" else in_ascii(text) if self.form == "ascii" else _upright(text)
+
+    def symbol(self, name: str) -> str:
+        """A symbol's name in this form."""
+        base, at = _split(name)
+        own = self.book.dotted.get(base)
+        if self.form == "notation":
+            return name
+        if self.form == "ascii":
+            base = f"{own}'" if own else base.replace(f"{L_DOT}_", "dL/d")
+            return in_ascii(base) + at
+        if own:
+            short = not base.endswith("˙")
+            return rf"\dot{{{own[0]}}}_{{{own[1:]}}}{at}" if short and own[1:] else rf"\dot{{{_latex(own)}}}{at}"
+        if base.startswith(f"{L_DOT}_"):
+            return rf"\dot{{L}}_{{{_latex(base[3:])}{at}}}"
+        return r"\ldots" if name == REST else _latex(base) + at
+
+    def figure(self, x: Any) -> str:
+        """A number as one writes it down: three digits behind the point, or three that count."""
+        size = abs(float(x))
+        if math.isnan(size):
+            return self.words("NaN")
+        power = math.floor(math.log10(size)) if 0 < size < math.inf else 0
+        if math.isinf(size):
+            text = {"notation": "∞", "ascii": "inf", "latex": r"\infty"}[self.form]
+        elif -4 <= power < 6:
+            text = f"{size:.{3 if power == -1 else max(0, (3 if power >= 0 else 2) - power)}f}"
+            text = text.rstrip("0").rstrip(".") if "." in text else text
+        else:
+            digits, power = f"{size / 10.0**power:.2f}".rstrip("0").rstrip("."), power
+            exponent = str(power).replace("-", self.minus)
+            text = rf"{digits}\mathrm{{e}}{{{exponent}}}" if self.form == "latex" else f"{digits}e{exponent}"
+        return f"{self.minus}{text}" if float(x) < 0 else text
+
+    # An expression, in symbols and in numbers
 
     def printer(self, values: dict[str, str] | None = None) -> Printer:
         printer = {"notation": Printer, "ascii": Ascii, "latex": Latex}[self.form](values)
         printer.symbol = self.symbol  # type: ignore[method-assign]
         return printer
 
-    def symbol(self, name: str) -> str:
-        """A symbol's name in this form."""
-        if self.form == "notation":
-            return name
-        base, bracket, rest = name.partition("[") if name[:1] not in "“" and f"{L_DOT}_“" not in name else (name, "", "")
-        if base in self.book.velocity:
-            own = self.book.velocity[base]
-            if self.ascii:
-                return f"{_ascii(own)}'{bracket}{rest}"
-            return rf"\dot{{{_latex(own[:1] if base[-1] != '˙' else own)}}}{_index(own[1:] if base[-1] != '˙' else '')}{bracket}{rest}"
-        if base.startswith(L_DOT + "_"):
-            own = base[len(L_DOT) + 1 :]
-            return f"dL/d{_ascii(own)}{bracket}{rest}" if self.ascii else rf"\dot{{L}}_{{{_latex(own)}{bracket}{rest}}}"
-        if name == REST:
-            return "..." if self.ascii else r"\ldots"
-        return f"{_ascii(base) if self.ascii else _latex(base)}{bracket}{rest}"
-
-    def figure(self, x: Any) -> str:
-        """A number as one writes it down: three digits behind the point, or three that count."""
-        x = float(x)
-        size = abs(x)
-        if not math.isfinite(x):
-            text = "NaN" if math.isnan(x) else "inf" if self.ascii else "∞" if not self.latex else r"\infty"
-            return (self.minus if x < 0 else "") + (rf"\mathrm{{{text}}}" if self.latex and text == "NaN" else text)
-        if size == 0 or 1e-4 <= size < 1e6:
-            digits = 0 if size == 0 or size >= 1000 else 3 - math.floor(math.log10(size)) if size >= 1 else 2 - math.floor(math.log10(size))
-            digits = min(digits, 3) if size >= 0.1 else digits
-            text = f"{size:.{digits}f}"
-            text = text.rstrip("0").rstrip(".") if "." in text else text
-        else:
-            mantissa, _, power = f"{size:.2e}".partition("e")
-            mantissa = mantissa.rstrip("0").rstrip(".")
-            sign = self.minus if power[0] == "-" else ""
-            power = sign + power[1:].lstrip("0")
-            text = rf"{mantissa}\mathrm{{e}}{{{power}}}" if self.latex else f"{mantissa}e{power}"
-        return (self.minus if x < 0 and text.strip("0.") else "") + text
-
-    # ----- An expression in symbols, and in numbers -----
-
     def symbols(self, e: Any) -> str:
-        text = _text(self.printer(), e)
-        upstream = re.match(rf"({L_DOT}_[^\s·]+|[^\s·\[]+˙|{self._dots()})(\[[\d, ]+\])?·", text) if self.form == "notation" else None
-        if upstream and upstream[0].count("“") == upstream[0].count("”"):
-            text = f"{upstream[0][:-1]} · {text[upstream.end() :]}"
-        return text
-
-    def _dots(self) -> str:
-        return "|".join(map(re.escape, self.book.velocity)) or "(?!)"
+        return self._spaced(_printed(self.printer(), e), e, None)
 
     def numbers(self, e: Ink) -> str:
-        """The same expression with its numbers. Beside a fluxion, what takes more than a step is worked out."""
+        """The same expression with its numbers. Beside a fluxion, what takes more than one step is worked out."""
         values: dict[str, str] = {}
-
-        def known(value: Any) -> Ink:
-            name = f"#{len(values)}"
-            values[name] = self.figure(value)
-            return symbol(name, value)
-
         met: dict[str, Ink] = {}
 
-        def walk(e: Any, flow: bool) -> Any:
-            if not isinstance(e, Ink) or e.op == "number":
-                return e
-            if e.op == "symbol" and e.args[0] == REST:
-                return e
-            if e.op in ("symbol", "part"):
-                name = e.options.get("name") or e.args[0]
-                if name not in met:
-                    met[name] = known(e.sample)
-                return met[name]
-            if any(np.ndim(x.sample) for x in e.args if isinstance(x, Ink)):
-                return known(e.sample)  # a call of whole arrays
-            product = e.op in ("multiply", "divide")
-            flow = flow or (product and self._flows(e))
-            args = []
-            for x in e.args:
-                worked_out = isinstance(x, Ink) and flow and product and not self._flows(x)
-                worked_out = worked_out and x.op not in ("multiply", "divide", "negative") and (x.sample.dtype == bool or _depth(x) > 1)
-                args.append(known(x.sample) if worked_out else walk(x, flow))
-            return Ink(e.op, args, e.sample, e.options)
+        def known(name: str, value: Any) -> Ink:
+            if name not in met:
+                met[name] = symbol(f"#{len(met)}", value)
+                values[met[name].args[0]] = self.figure(value)
+            return met[name]
 
-        text = _text(self.printer(values), walk(e, False))
-        if any(self._flows(s) for s in _symbols(e)) and self.form == "notation":
-            first = next(iter(values.values()), None)
-            for head in (f"({first})·", f"{first}·"):
-                if first and text.startswith(head):
-                    text = f"{head[:-1]} · {text[len(head) :]}"
-                    break
+        def walk(x: Any, beside: bool) -> Any:
+            if not isinstance(x, Ink) or x.op == "number" or x.args[0] is REST:
+                return x
+            if x.op in ("symbol", "part"):
+                return known(x.options.get("name") or x.args[0], x.sample)
+            product = x.op in ("multiply", "divide")
+            steps = _steps(x)
+            if x.sample.dtype == bool or any(np.ndim(a.sample) for a in x.args if isinstance(a, Ink)):
+                return known(f"#{id(x)}", x.sample)  # a condition is 1 or 0; a call of whole arrays is its number
+            if (
+                beside
+                and not product
+                and x.op != "negative"
+                and not self._flow(x)
+                and (steps > 1 or not hasattr(np, x.op))
+            ):
+                return known(f"#{id(x)}", x.sample)
+            return Ink(x.op, [walk(a, product and (beside or self._flow(x))) for a in x.args], x.sample, x.options)
+
+        told = walk(e, False)
+        text = _printed(self.printer(values), told)
         minus = re.escape(self.minus)
-        number = rf"{minus}[\d.]+(?:e{minus}?\d+)?"
-        text = re.sub(rf"^\(({number})\)(?=\s?·|\s?\*(?!\*)|/| \\cdot)", r"\1", text)
-        return re.sub(rf"(?<=[+{self.minus}] )({number})", r"(\1)", text)
+        below = rf"{minus}[\d.]+(?:e{minus}?\d+)?"
+        text = re.sub(rf"^\(({below}|[\d.]+e{minus}\d+)\)(?=·|\*(?!\*)|/| \\cdot)", r"\1", text)
+        text = re.sub(rf"(?:(?<=[+{self.minus}] )|(?<={self.minus}))({below})", r"(\1)", text)
+        return self._spaced(text, e, values.get(next((s.args[0] for s in _symbols(told)), "")))
 
-    def _flows(self, e: Any) -> bool:
-        return any(s.args[0].rpartition("[")[0] in self.book.flow or s.args[0] in self.book.flow for s in _symbols(e))
+    def _flow(self, e: Ink) -> bool:
+        """Whether a fluxion or a velocity is in it."""
+        return any(_split(s.args[0])[0] in self.book.flows for s in _symbols(e))
 
-    # ----- Rows -----
+    def _spaced(self, text: str, e: Any, first: str | None) -> str:
+        """L̇_y · ẏ_x: what came in stands apart from what it meets."""
+        lead = next((s for s in _symbols(e)), None)
+        if self.form == "notation" and lead is not None and _split(lead.args[0])[0] in self.book.flows:
+            lead_text = f"{first or lead.args[0]}·"
+            if text.startswith(lead_text):
+                return f"{lead_text[:-1]} · {text[len(lead_text) :]}"
+        return text
 
     def joined(self, texts: Sequence[str]) -> str:
         """Terms added up."""
         out = texts[0]
         for text in texts[1:]:
-            out += f" {self.minus} {text[1:].lstrip()}" if text.startswith(self.minus) else f" + {text}"
+            number = re.fullmatch(rf"{re.escape(self.minus)}[\d.]+", text)
+            take = text.startswith(self.minus) and not number
+            out += f" {self.minus} {text[1:]}" if take else f" + ({text})" if number else f" + {text}"
         return out
 
-    def told(self, term: _Term, worked: bool) -> str:
-        e = term.worked if worked else term.whole
-        if isinstance(e, Ink):
-            return self.symbols(e)
-        assert term.sender is not None
-        words = f"what {self.book.names[term.sender]} sends"
-        return rf"\mathrm{{{_latex_words(words)}}}" if self.latex else f"[{words}]"
-
-    def worked(self, line: _Line) -> tuple[str, str]:
-        """Symbols and numbers of the chosen element."""
+    def worked(self, line: _Line) -> tuple[str, str, str]:
+        """Symbols, numbers and result of the chosen element; what would be said twice, once."""
         if not line.terms:
-            return "", ""
-        symbols = self.joined([self.told(x, True) for x in line.terms])
-        parts = [
-            self.figure(x.number) if x.worked is None else _ellipsis(self) if x.sender is None else self.numbers(x.worked)
-            for x in line.terms
-        ]
-        if len(line.terms) > 1:
-            parts = [f"({p})" if p.startswith(self.minus) and k and re.fullmatch(r"\S[\d.]+", p) else p for k, p in enumerate(parts)]
-        return symbols, self.joined(parts)
+            return "", "", self.figure(line.value[line.at])
+        symbols = self.joined([self.symbols(x.worked) for x in line.terms])
+        numbers = self.joined([self.numbers(x.worked) for x in line.terms])
+        return _once(symbols, numbers, self.figure(line.value[line.at]))
 
-    def rows(self, line: _Line) -> list[_Row]:
-        single = line.value.size <= 1
-        remark = self.remark(line)
-        rows = []
-        if not single:
-            whole = self.joined([self.told(x, False) for x in line.terms]) if line.terms and line.terms[0].whole is not None else ""
-            rows.append(_Row(self.symbol(line.symbol), whole, "", "", self.shape(line.value), False))
-        if line.value.size == 0:
-            return [_Row(self.symbol(line.symbol), "", "", self.words("empty"), remark)]
-        name = label(line.symbol, line.at, line.value.size)
-        symbols, numbers = self.worked(line)
-        result = self.figure(line.value[line.at])
-        rows.append(_Row(self.symbol(name), *_said_once(symbols, numbers, result), remark, not single))
-        parts: dict[str, Ink] = {}
-        for x in line.terms:
-            _parts(x.worked, parts)
-        for part, inside in parts.items():
-            inner = _said_once(self.symbols(inside), self.numbers(inside), self.figure(inside.sample))
-            rows.append(_Row(self.symbol(part), *inner, self.words(f"in {self.symbol(name)}") if not self.latex else "", True))
-        if line.check is not None:
-            rows.append(self.held(line, name))
-        return rows
+    # Rows
 
     def shape(self, value: Array) -> str:
-        text = f"({value.size},)" if value.ndim == 1 else "×".join(map(str, value.shape))
-        return self.words(f"array {text}".replace("×", "x" if self.ascii else "×"))
+        return self.words(f"array {value.shape if value.ndim == 1 else '×'.join(map(str, value.shape))}")
 
-    def words(self, text: str) -> str:
-        return rf"\mathrm{{{_latex_words(text)}}}" if self.latex else text
+    def rows(self, line: _Line) -> list[_Row]:
+        if line.value.size == 0:
+            return [_Row(self.symbol(line.symbol), remark=self.shape(line.value))]
+        rows, inner = [], line.value.size > 1 and bool(line.terms)
+        if inner:
+            whole = [x.whole for x in line.terms]
+            text = "" if whole[0] is None else self.joined([self.symbols(e) for e in whole])
+            rows.append(_Row(self.symbol(line.symbol), text, remark=self.shape(line.value)))
+        all_move = not line.terms and bool((line.value == 1).all())
+        name = self.symbol(line.symbol if all_move else label(line.symbol, line.at, line.value.size))
+        rows.append(_Row(name, *self.worked(line), self.words(self.remark(line)), inner))
+        for part, inside in dict(p for x in line.terms for p in _parts(x.worked)).items():
+            cells = _once(self.symbols(inside), self.numbers(inside), self.figure(inside.sample))
+            rows.append(_Row(self.symbol(part), *cells, inner=True))
+        if line.check is not None:
+            o, predicted, happened = map(self.figure, line.check[:3])
+            said = {"right": "right", "wrong": "WRONG", "kink": "a kink, where its two sides differ"}.get(
+                line.check.verdict
+            )
+            said = (
+                self.words("L moved by ") + happened + self.words(f": {said}")
+                if said
+                else self.words("L is not finite here")
+            )
+            product = f"{self.figure(line.value[line.at])}{self.times}{o}"
+            rows.append(_Row(f"{name}{self.times}o", product, "", predicted, said, True))
+        return rows
 
     def remark(self, line: _Line) -> str:
-        said = []
-        if len(line.senders) > 1:
-            said.append(f"waits for {_listed(line.senders)}")
-        elif line.senders:
-            said.append(f"feeds {line.senders[0]} {_times(len(line.terms))}")
-        if line.says == "effect" and line.value.size:
+        """What a line waited for, and what it says."""
+        said, feeds = [], list(dict.fromkeys(line.feeds))
+        if len(feeds) > 1:
+            said.append(f"waits for {_listed(feeds)}")
+        elif len(line.feeds) > 1:
+            said.append(f"feeds {feeds[0]} {'twice' if len(line.feeds) == 2 else f'{len(line.feeds)} times'}")
+        if not line.terms:
+            said.append("given, for every element" if line.value.size > 1 and (line.value == 1).all() else "given")
+        elif line.end and not math.isnan(x := float(line.value[line.at])):
             name = label(self.book.names[line.tensor], line.at, line.value.size)
-            x = float(line.value[line.at])
-            does = f"raise {name} and L rises" if x > 0 else f"raise {name} and L falls" if x < 0 else f"L does not answer {name}"
-            said.append(does if math.isfinite(x) else "")
-        if line.says == "given":
-            said.append("given")
-        text = "; ".join(filter(None, said))
-        if not text:
-            return ""
-        return self.words(_ascii(text) if self.ascii else text)
-
-    def held(self, line: _Line, name: str) -> _Row:
-        held = line.check
-        assert held is not None
-        o = self.figure(held.moment)
-        fluxion = self.figure(line.value[line.at])
-        happened = self.figure(held.happened)
-        said = {
-            "right": f"L moved by {happened}: right",
-            "wrong": f"L moved by {happened}: WRONG",
-            "kink": f"L moved by {happened} on average: a kink, where the two sides differ",
-            "nowhere": "L is not finite beside the point",
-        }[held.verdict]
-        if self.latex:
-            said = rf"\mathrm{{{_latex_words(said.partition(happened)[0])}}}" + (
-                happened + rf"\mathrm{{{_latex_words(said.partition(happened)[2])}}}" if happened in said else ""
-            )
-        symbols = f"{fluxion}{self.times}{o}"
-        return _Row(f"{self.symbol(name)}{self.times}o", symbols, "", self.figure(held.predicted), said, True)
+            said.append(f"raise {name} and L {'rises' if x > 0 else 'falls'}" if x else f"L does not answer {name}")
+        return "; ".join(said)
 
     def made(self, step: Step) -> list[_Row]:
-        """How a value was computed."""
-        name, value = self.book.names[step.output], step.output._value
-        e = self.book.computed(step)
+        """How a value was computed, and the named parts of that."""
+        name, value, e = self.symbol(self.book.names[step.output]), step.output._value, self.book.computed(step)
+        parts = [_Row(self.symbol(part), self.symbols(x), inner=True) for part, x in dict(_parts(e)).items()]
         if value.size != 1:
-            return [_Row(self.symbol(name), self.symbols(e), "", "", self.shape(value))]
-        worked = _reads(lambda: element(e, (0,) * value.ndim)) if isinstance(e, Ink) else None
-        numbers = self.numbers(worked) if worked is not None else ""
-        return [_Row(self.symbol(name), *_said_once(self.symbols(e), numbers, self.figure(value.item())), "")]
+            return [_Row(name, self.symbols(e), remark=self.shape(value)), *parts]
+        worked = _reads(lambda: element(e, (0,) * value.ndim))
+        cells = _once(self.symbols(e), "" if worked is None else self.numbers(worked), self.figure(value.item()))
+        return [_Row(name, *cells), *parts]
 
 
-def _said_once(symbols: str, numbers: str, result: str) -> tuple[str, str, str]:
-    """Numbers that say no more than the result, or than the symbols, are left out."""
-    numbers = "" if numbers in (result, symbols) else numbers
-    return ("" if symbols == result else symbols), numbers, result
-
-
-def _ellipsis(pen: _Pen) -> str:
-    return pen.symbol(REST) if pen.form != "notation" else REST
+def _once(symbols: str, numbers: str, result: str) -> tuple[str, str, str]:
+    return "" if symbols == result else symbols, "" if numbers in (result, symbols) else numbers, result
 
 
 def _listed(names: Sequence[str]) -> str:
-    if len(names) > 4:
-        return f"{', '.join(names[:3])} and {len(names) - 3} more"
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+    shown = [*names[:3], f"{len(names) - 3} more"] if len(names) > 4 else [*names]
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
 
 
-def _times(n: int) -> str:
-    return {2: "twice", 3: "three times"}.get(n, f"{n} times")
-
-
-def _depth(e: Any) -> int:
+def _steps(e: Any) -> int:
     """How many operations lie one within the other; a square is one."""
     if not isinstance(e, Ink) or e.op in ("symbol", "number", "part"):
         return 0
-    return 1 + max((_depth(x) for x in e.args), default=0)
+    return 1 + max((_steps(x) for x in e.args), default=0)
 
 
-def _parts(e: Any, found: dict[str, Ink]) -> None:
+def _parts(e: Any) -> Iterator[tuple[str, Ink]]:
     """The named parts of an expression, the inner ones first."""
     if isinstance(e, Ink):
         for x in e.args:
-            _parts(x, found)
+            yield from _parts(x)
         if e.op == "part":
-            found.setdefault(e.options["name"], e.args[0])
+            yield e.options["name"], e.args[0]
 
 
-_GREEK = re.compile(r"GREEK (SMALL|CAPITAL) LETTER (\w+)")
+_IN_LATEX = {
+    "\\": r"\backslash ",
+    "^": r"\wedge ",
+    "~": r"\sim ",
+    "…": r"\ldots ",
+    "|": r"\vert ",
+    "×": r"\times ",
+    "`": "'",
+}
 
 
-def _ascii(text: str) -> str:
-    """In plain ASCII: α is alpha, é is e, and of what has no such letters the number."""
-    out = []
-    for c in text:
-        if c.isascii():
-            out.append(c)
-        elif c in "“”":
-            out.append('"')
-        elif greek := _GREEK.match(unicodedata.name(c, "")):
-            out.append(greek[2].lower() if greek[1] == "SMALL" else greek[2].capitalize())
-        else:
-            plain = unicodedata.normalize("NFKD", c).encode("ascii", "ignore").decode()
-            out.append(plain or {"…": "...", "−": "-", "×": "x", "·": "*"}.get(c) or ("" if unicodedata.combining(c) else f"u{ord(c):x}"))
-    return "".join(out)
-
-
-def _latex_words(text: str) -> str:
-    r"""Words within \mathrm: nothing in them is a command."""
-    escaped = {"\\": r"\backslash ", "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "#": r"\#", "&": r"\&", "$": r"\$",
-               "^": r"\wedge ", "~": r"\sim ", " ": r"\ ", "…": r"\ldots ", "|": r"\vert "}  # fmt: skip
-    return "".join(escaped.get(c, c) for c in text)
+def _upright(text: str) -> str:
+    r"""Words in LaTeX, with nothing in them that is a command."""
+    inside = "".join(_IN_LATEX.get(c) or (f"\\{c}" if c in " {}_%#&$" else c) for c in text)
+    return rf"\mathrm{{{inside}}}" if text else ""
 
 
 def _latex(name: str) -> str:
-    """A name in LaTeX: w, v_{1}, \\alpha, and words upright."""
-    if len(name) == 1 and (greek := _GREEK.match(unicodedata.name(name, ""))):
-        command = greek[2].lower() if greek[1] == "SMALL" else greek[2].capitalize()
-        return rf"\{command.replace('lamda', 'lambda')}" if command.isalpha() and command not in ("Alpha", "Beta", "omicron") else name
-    if numbered := re.fullmatch(r"([A-Za-z])(\d+)", name):
-        return f"{numbered[1]}_{{{numbered[2]}}}"
-    return name if re.fullmatch(r"[A-Za-z]", name) else rf"\hat{{y}}" if name == "ŷ" else rf"\mathrm{{{_latex_words(name)}}}"
-
-
-def _index(text: str) -> str:
-    return f"_{{{text}}}" if text else ""
+    """A name in LaTeX: w, v_{1}, and words upright."""
+    numbered = re.fullmatch(r"([^\W\d_])(\d*)", name)
+    if numbered is None:
+        return _upright(name)
+    return f"{numbered[1]}_{{{numbered[2]}}}" if numbered[2] else name
 
 
 def _width(text: str) -> int:
@@ -703,138 +607,138 @@ def _pad(text: str, width: int) -> str:
 def _aligned(rows: Sequence[_Row | str]) -> list[str]:
     """Rows in columns; what is too wide for its column goes on below, under its equals sign."""
     flat = [r for r in rows if isinstance(r, _Row) and max(_width(r.symbols), _width(r.numbers)) <= _WIDE]
-    all_rows = [r for r in rows if isinstance(r, _Row)]
-    labels = max((_width(r.label) + 2 * r.inner for r in all_rows), default=0)
-    widths = [max((_width(r[k]) for r in flat if r.numbers or r.result or k != 1), default=0) for k in (1, 2, 3)]
+    labels = max((_width(r.label) + 2 * r.inner for r in rows if isinstance(r, _Row)), default=0)
+    widths = [max((_width(cells[k]) for _, *cells, _, _ in flat), default=0) for k in range(3)]
     out = []
     for r in rows:
         if isinstance(r, str):
-            out.append(r)
+            out.append(f"  {r}")
             continue
-        head = _pad("  " * r.inner + r.label, labels)
-        cells = [r.symbols, r.numbers, r.result]
+        head = "  " + _pad("  " * r.inner + r.label, labels)
+        cells = [c for c in (r.symbols, r.numbers, r.result) if c]
         if r in flat:
-            line = f"  {head}"
-            if not r.numbers and not r.result:
-                line += f" = {r.symbols}" if r.symbols else ""
-                out.append(f"{line}   {r.remark}".rstrip())
-                continue
-            gap = False
-            for cell, width in zip(cells, widths, strict=True):
-                line += f" {'=' if cell and not gap else ' '} {_pad(cell, width)}" if width else ""
-            out.append(f"{line}   {r.remark}".rstrip())
+            if len(cells) > 1:  # each in its own column
+                cells = [r.symbols, r.numbers, r.result]
+            line = "".join(
+                f"{' = ' if c else '   '}{_pad(c, w)}" for c, w in zip(cells or [""], widths, strict=False) if w
+            )
+            out.append(f"{head}{line}   {r.remark}".rstrip())
         else:
-            shown = [c for c in cells if c]
-            for k, cell in enumerate(shown):
-                left = head if k == 0 else " " * labels
-                out.append(f"  {left} = {cell}" + (f"   {r.remark}" if k == len(shown) - 1 and r.remark else ""))
+            out += [f"{head if k == 0 else ' ' * (labels + 2)} = {cell}" for k, cell in enumerate(cells)]
+            out[-1] += f"   {r.remark}" if r.remark else ""
     return out
 
 
-class Derivation:
-    """A worked derivation: `print` it, look at its `steps`, or let a notebook show it."""
+def _in_math(r: _Row | str, equals: str = " = ") -> str:
+    """A row in LaTeX."""
+    if isinstance(r, str):
+        return _upright(r)
+    return equals.join([r.label, " = ".join(filter(None, r[1:4]))]) if any(r[1:4]) else r.label
 
-    def __init__(self, book: _Book, lines: list[_Line], first: int, left: int, mode: str, form: Form, wrt: Sequence[Tensor]) -> None:
-        self._book, self._lines, self._first, self._left = book, lines, first, left
-        self._mode, self._form, self._wrt = mode, form, wrt
+
+# ----- The derivation -----
+
+
+class Worked(NamedTuple):
+    """One step of a derivation, as data; its texts are in the derivation's form."""
+
+    tensor: Tensor
+    name: str
+    symbol: str
+    """What is worked out: `L̇_w`, or of an array one element, `L̇_w[0, 2]`."""
+    symbols: str
+    numbers: str
+    """Empty where they would say what the symbols, or the result, say."""
+    result: float
+    value: Array
+    """All of it: L̇_w (of a push ẇ), of w's shape."""
+    at: tuple[int, ...]
+    waits_for: tuple[str, ...]
+    """What w feeds, if it is more than one: L̇_w is complete when each has sent its part."""
+    remark: str
+    check: Check | None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Derivation:
+    """A worked derivation: print it, look at its `steps`, or let a notebook show it."""
+
+    _book: _Book
+    _lines: list[_Line]
+    _first: int
+    _left: int
+    _mode: str
+    _wrt: Sequence[Tensor]
+    form: Form
 
     @property
     def steps(self) -> list[Worked]:
         """The steps as data, in the order in which they run."""
-        pen = _Pen(self._book, self._form)
-        out = []
+        pen, out = _Pen(self._book, self.form), []
         for line in self._lines:
-            symbols, numbers = pen.worked(line) if line.value.size else ("", "")
-            name = label(line.symbol, line.at, line.value.size)
-            result = float(line.value[line.at]) if line.value.size else math.nan
-            waits = line.senders if len(line.senders) > 1 else ()
-            out.append(Worked(line.tensor, self._book.names[line.tensor], pen.symbol(name), symbols, numbers, result, line.value, line.at, waits, pen.remark(line), line.check))
+            if line.value.size:
+                feeds = tuple(dict.fromkeys(line.feeds))
+                what = pen.symbol(label(line.symbol, line.at, line.value.size))
+                symbols, numbers, result = pen.worked(line)
+                told = Worked(line.tensor, self._book.names[line.tensor], what, symbols or result, numbers,
+                              float(line.value[line.at]), line.value, line.at, feeds if len(feeds) > 1 else (),
+                              pen.remark(line), line.check)  # fmt: skip
+                out.append(told)
         return out
 
-    # ----- As text -----
-
-    def _values(self, pen: _Pen) -> list[_Row]:
-        """How the values came about that the lines speak of."""
-        root = self._book.record.root
-        shown = {x.sender for line in self._lines for x in line.terms} | {line.tensor for line in self._lines} | {root}
-        return [r for s in reversed(self._book.record.steps) if s.output in shown for r in pen.made(s)]
-
-    def _rows(self, pen: _Pen) -> list[_Row | str]:
-        rows: list[_Row | str] = []
+    def _blocks(self, pen: _Pen) -> list[tuple[str, list[_Row | str]]]:
+        """The values that the sweep speaks of, and the sweep; each with its title."""
+        record, names = self._book.record, self._book.names
+        root, told = names[record.root], _listed([names[w] for w in self._wrt]) if self._wrt else ""
+        shown = {x.sender for line in self._lines for x in line.terms} | {x.tensor for x in self._lines} | {record.root}
+        values: list[_Row | str] = [r for s in reversed(record.steps) if s.output in shown for r in pen.made(s)]
+        sweep: list[_Row | str] = []
         for k, line in enumerate(self._lines):
             if self._left and k == self._first:
-                rows.append(f"  … {self._left:,} steps are left out here …" if not pen.ascii else f"  ... {self._left:,} steps are left out here ...")
-            rows += pen.rows(line)
-        return rows
-
-    def _heads(self, pen: _Pen) -> tuple[str, str]:
-        """What stands above the values, and above the sweep."""
-        root = self._book.names[self._book.record.root]
-        name = root if pen.form == "notation" else _ascii(root)
-        one = f"{L_DOT}_{root} = 1" if not pen.ascii else f"dL/d{name} = 1"
-        here = f"L is {name}; " if root != "L" else ""
+                dots = "..." if pen.form == "ascii" else "…"
+                sweep.append(f"{dots} {self._left:,} steps are left out {dots}")
+            sweep += pen.rows(line)
         if self._mode == "push":
-            return "The values, as they were made:", "The push, earliest first (ẋ is the velocity of x):" if not pen.ascii else "The push, earliest first (x' is the velocity of x):"
-        dot = f"{L_DOT}_x is ∂L/∂x" if not pen.ascii else "dL/dx is the .grad of x"
-        grad = ", the .grad of x" if not pen.ascii else ""
-        return f"The values, as they were made:", f"The sweep back, latest first ({here}{one}; {dot}{grad}):"
+            title = f"The push{' from ' * bool(told)}{told}, earliest first (ẋ is the velocity of x):"
+        else:
+            start = (
+                f"L is {root}; " * (root != "L") + f"{L_DOT}_{root} = 1" + " for each element" * (record.root.size > 1)
+            )
+            title = f"The sweep back{' to ' * bool(told)}{told}, latest first ({start}; {L_DOT}_x is ∂L/∂x, the .grad of x):"
+        if pen.form == "ascii":
+            title = title.replace("ẋ", "x'").replace(f"{L_DOT}_x is ∂L/∂x,", "dL/dx is").replace(f"{L_DOT}_", "dL/d")
+            title = in_ascii(title)
+        return [("The values, as they were made:", values), (title, sweep)]
 
     def text(self, form: Form) -> str:
         """The derivation in one of the three forms."""
-        if form == "latex":
-            return self._aligned_latex()
-        pen = _Pen(self._book, form)
-        above, below = self._heads(pen)
-        out = [above, *_aligned(self._values(pen)), "", below, *_aligned(self._rows(pen))]
-        text = "\n".join(out)
-        return _ascii(text) if form == "ascii" else text
-
-    def _aligned_latex(self) -> str:
-        pen = _Pen(self._book, "latex")
-        lines = [_latex_row(r, " &= ") for r in (*self._values(pen), *self._rows(pen))]
-        return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+        blocks = self._blocks(_Pen(self._book, form))
+        if form != "latex":
+            return "\n\n".join("\n".join([title, *_aligned(rows)]) for title, rows in blocks)
+        remarks = [
+            (r, rf" \quad {r.remark}" if isinstance(r, _Row) and r.remark else "") for _, rows in blocks for r in rows
+        ]
+        lines = " \\\\\n".join(_in_math(r, " &= ") + remark for r, remark in remarks)
+        return f"\\begin{{aligned}}\n{lines}\n\\end{{aligned}}"
 
     def __str__(self) -> str:
-        return self.text("ascii" if self._form == "notation" and not _can_print() else self._form)
+        return self.text("ascii" if self.form == "notation" and not can_print() else self.form)
 
     __repr__ = __str__
 
     def _repr_latex_(self) -> str:
-        return f"$\\displaystyle {self._aligned_latex()}$"
+        return f"$\\displaystyle {self.text('latex')}$"
 
     def _repr_markdown_(self) -> str:
-        pen = _Pen(self._book, "latex")
         out = []
-        for title, rows in zip(self._heads(_Pen(self._book, "notation")), (self._values(pen), self._rows(pen)), strict=True):
-            out += [f"**{_escaped(title)}**", "", "| | |", "|---|---|"]
+        titles = [title for title, _ in self._blocks(_Pen(self._book, "notation"))]
+        for title, (_, rows) in zip(titles, self._blocks(_Pen(self._book, "latex")), strict=True):
+            out += [re.sub(r"([\\`*_{}\[\]<>|$#])", r"\\\1", title), "", "| | |", "|---|---|"]
             for r in rows:
-                if isinstance(r, str):
-                    out.append(f"| {r.strip()} | |")
-                else:
-                    math_ = _latex_row(r._replace(remark=""), " = ").replace("|", r"\vert ")
-                    out.append(f"| $\\displaystyle {math_}$ | {f'${r.remark}$' if r.remark else ''} |")
+                remark = f"${r.remark}$" if isinstance(r, _Row) and r.remark else ""
+                out.append(f"| $\\displaystyle {_in_math(r)}$ | {remark} |")
             out.append("")
         return "\n".join(out)
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>|$#])", r"\\\1", text)
-
-
-def _latex_row(r: _Row | str, equals: str) -> str:
-    if isinstance(r, str):
-        return rf"\mathrm{{{_latex_words(r.strip())}}}"
-    cells = " = ".join(c for c in (r.symbols, r.numbers, r.result) if c)
-    return (f"{r.label}{equals}{cells}" if cells else r.label) + (rf" \quad {r.remark}" if r.remark else "")
-
-
-def _can_print() -> bool:
-    """Whether what is printed can have dots."""
-    try:
-        f"{L_DOT}·−".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
 
 
 def explain(
@@ -894,7 +798,7 @@ def explain(
         lines, first, left = _forwards(book, wrt, given, limit)
     else:
         lines, first, left = _backwards(book, wrt, given, limit, check)
-    return Derivation(book, lines, first, left, mode, form, wrt)
+    return Derivation(book, lines, first, left, mode, wrt, form)
 
 
 __all__ = ["Derivation", "Worked", "explain", "names_of"]

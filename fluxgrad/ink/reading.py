@@ -7,12 +7,13 @@ x @ w:  L̇_x = L̇_y @ wᵀ, …            a linear or fused row what it sends
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 import numpy as np
 
 from fluxgrad.ink.operand import Ink, Length, number, symbol
-from fluxgrad.ink.printers import Ascii, Latex, Printer, Source
+from fluxgrad.ink.printers import Ascii, Latex, Printer, Source, identifier
 from fluxgrad.rules.kinds import Constant, Elementwise, Row, letters
 
 DOT = "\u0307"
@@ -49,48 +50,42 @@ class Reading:
 
     def text(self, printer: Printer) -> str:
         """The whole rule on one line."""
-        head, value = printer.head(self.row, [e.args[0] for e in self.inputs]), printer(self.value)
-        if not letters(self.row.form):
-            head = value
-        elif self.value.op != self.row.name and value != head and self.row.output != "L":
+        head, value = printer.head(self.row, self.inputs, self.value), printer(self.value)
+        if self.value.op != self.row.name and value != head:
             head = f"{head} = {value}"
         told = [f"{printer.symbol(left)} = {printer(right)}" for left, right in self.rules if right is not None]
-        parts = {name: e for _, right in self.rules for name, e in _parts(right)}
-        named = [f"{printer.symbol(name)} = {_cut(printer(e))}" for name, e in parts.items()]
-        return f"{head}{printer.colon}{', '.join(told)}" + (printer.where + "; ".join(named) if named else "")
+        named = [f"{printer.symbol(name)} = {printer(e)}" for name, e in self.parts.items()]
+        text = f"{head}{printer.colon}{', '.join(told)}" + (printer.where + "; ".join(named) if named else "")
+        return unicodedata.normalize("NFC", text)
+
+    @property
+    def parts(self) -> dict[str, Ink]:
+        """What stands behind the names that a definition gives to its parts, each after those that it is made of."""
+        return {name: e for root in (self.value, *(right for _, right in self.rules)) for name, e in _parts(root)}
 
     def source(self) -> str:
-        """The rule as NumPy code: a function for the value, and one for what each input is sent; dL_dy is L̇_y."""
+        """The rule as NumPy code: a function for the value, and one for what each input is sent; dL_dy is L̇_y. What a rule
+        is given besides its operands is an option where it stands for any value, else written into the code."""
         names = [e.args[0] for e in self.inputs]
-        options = [
-            f"{k}={v.sample.item()!r}" if isinstance(v, Ink) else f"{k}={Source().code(v)}"
-            for k, v in self.options.items()
-        ]
-        swap = {v.args[0]: k for k, v in self.options.items() if isinstance(v, Ink)}
+        free = {k: v for k, v in self.options.items() if isinstance(v, Ink)}
+        swap = {v.args[0]: k for k, v in free.items()}
+        options = [k if v.sample.ndim else f"{k}={v.sample.item()!r}" for k, v in free.items()]
         star = ["*"] * bool(options)
-        blocks = [_function(self.row.name, [*names, *star, *options], self.value, swap)]
-        for name, (_, told) in zip(names, self.rules, strict=True):
+        name = identifier(self.row.name)
+        blocks = [_function(name, [*names, *star, *options], self.value, swap)]
+        for letter, (_, told) in zip(names, self.rules, strict=True):
             if told is None:
                 continue
             if isinstance(self.row, Elementwise):
-                told = symbol(f"L{DOT}_y", np.ones(self.y.shape)) * told
+                told = symbol(f"L{DOT}_y", np.ones(self.y.sample.shape)) * told
             takes = [*([f"L{DOT}_y"] if self.row.output != "L" else []), self.row.output, *names, *star, *options]
-            blocks.append(_function(f"{self.row.name}_{name}", takes, told, swap))
-        return (
-            "import numpy as np\n"
-            + ("import fluxgrad as fg\n" if any("fg." in b for b in blocks) else "")
-            + "\n\n"
-            + "\n\n\n".join(blocks)
-            + "\n"
-        )
+            blocks.append(_function(f"{name}_{letter}", takes, told, swap))
+        imports = "import numpy as np\n" + "import fluxgrad as fg\n" * any("fg." in b for b in blocks)
+        return imports + "\n\n" + "\n\n\n".join(blocks) + "\n"
 
 
-def _is_letter(x: Any) -> bool:
-    return isinstance(x, tuple) and bool(x) and isinstance(x[0], str)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 160 else text[:159].rsplit(" ", 1)[0] + " …"
+def _is_letter(given: Any) -> bool:
+    return isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str)
 
 
 def _signal(e: Any) -> Any:
@@ -107,38 +102,53 @@ def _is_one(e: Any) -> bool:
 
 
 def _parts(e: Any) -> list[tuple[str, Ink]]:
-    if not isinstance(e, Ink):
-        return []
-    inner = [p for x in (*e.args, *e.options.values()) for p in _parts(x)]
-    return [*([(e.options["name"], e.args[0])] if e.op == "part" else []), *inner]
+    """The named parts of an expression, the inner ones first."""
+    found: dict[int, tuple[str, Ink]] = {}
+    for x in _in_order(e)[0]:
+        if x.op == "part":
+            found[id(x)] = (x.options["name"], x.args[0])
+    return list(found.values())
 
 
-def _function(name: str, takes: list[str], body: Any, swap: dict[str, str]) -> str:
-    """Straight-line code: what is used twice is computed once."""
+def _in_order(root: Any) -> tuple[list[Ink], dict[int, int]]:
+    """Every expression inside of another, after those that it is made of, and how often each is used."""
     uses: dict[int, int] = {}
     order: list[Ink] = []
-    waiting: list[tuple[Any, bool]] = [(body, False)]
+    waiting: list[tuple[Any, bool]] = [(root, False)]
     while waiting:
         e, done = waiting.pop()
         if isinstance(e, Length):
             e = e.of if e.made is None else list(e.made[1:])
+        if isinstance(e, slice):
+            e = [e.start, e.stop, e.step]
         if isinstance(e, tuple | list):
             waiting += [(x, False) for x in reversed(e)]
         elif isinstance(e, Ink) and done:
             order.append(e)
         elif isinstance(e, Ink):
             uses[id(e)] = uses.get(id(e), 0) + 1
-            if uses[id(e)] == 1 and e.op not in ("symbol", "number"):
+            if uses[id(e)] == 1:
                 waiting.append((e, True))
                 waiting += [(x, False) for x in reversed((*e.args, *e.options.values()))]
+    return order, uses
+
+
+def _function(name: str, takes: list[str], body: Any, swap: dict[str, str]) -> str:
+    """Straight-line code: what is used twice is computed once, what has a name keeps it."""
+    order, uses = _in_order(body)
+    takes = [t if "=" in t or t == "*" else identifier(t) for t in takes]
+    taken = {*takes, *(t.partition("=")[0] for t in takes)}
     code = _Straight(swap)
     lines = []
     for e in order:
-        if e.op == "part" or (uses[id(e)] > 1 and e is not body):
+        if e.op == "part" or (uses[id(e)] > 1 and e is not body and e.op not in ("symbol", "number")):
             text = code.ink(e)
-            code.names[id(e)] = e.options["name"] if e.op == "part" else f"t{len(code.names) + 1}"
-            lines.append(f"    {code.names[id(e)]} = {text}")
-    takes = [Source().ink(symbol(t, 0)) if "=" not in t and t != "*" else t for t in takes]
+            mine = identifier(e.options["name"]) if e.op == "part" else f"t{len(code.names) + 1}"
+            while mine in taken:
+                mine += "_"
+            taken.add(mine)
+            code.names[id(e)] = mine
+            lines.append(f"    {mine} = {_bare(text)}")
     return "\n".join([f"def {name}({', '.join(takes)}):", *lines, f"    return {_bare(code.code(body))}"])
 
 
@@ -149,7 +159,7 @@ def _bare(text: str) -> str:
         depth += (c == "(") - (c == ")")
         if depth == 0 and k < len(text) - 1:
             return text
-    return text[1:-1] if text.startswith("(") else text
+    return text[1:-1] if text.startswith("(") and not text.endswith(",)") else text
 
 
 class _Straight(Source):

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import math
 import operator
+import re
+import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -60,29 +63,61 @@ class Wiggle(NamedTuple):
         return self.actual - self.predicted
 
     def __str__(self) -> str:
+        o = f" = {_g(self.by)}" if np.ndim(self.by) == 0 else ", each by its own"
         if self.fluxion is None:
-            moved, prediction = f"{self.name} moves, each number by its own o", f"Σ L\u0307_{self.name}·o"
-            moved = f"every number of {self.name} moves by o = {_g(self.by)}" if np.ndim(self.by) == 0 else moved
+            moved, prediction = f"every number of {self.name} moves by o{o}", f"Σ L\u0307_{self.name}·o"
         else:
-            moved = f"{self.name} moves by o = {_g(self.by)}"
-            prediction = f"L\u0307_{self.name}·o = {_g(self.fluxion)} · {_g(self.by, bracket=True)}"
+            factor = f"({_g(self.by)})" if self.by < 0 else _g(self.by)
+            moved = f"{self.name} moves by o{o}"
+            prediction = f"L\u0307_{self.name}·o = {_g(self.fluxion)} · {factor}"
         width = max(len(prediction), len("L moved by") + 1)
-        return (
-            f"{moved}\n  predicted   {prediction:<{width}} = {_g(self.predicted)}\n"
-            f"  happened    {'L moved by':<{width - 1}} = {_g(self.actual)}\n"
-            f"  difference  {'':<{width - 1}} = {_g(self.difference, 2)}"
-        )
+        lines = [
+            moved,
+            f"  predicted   {prediction:<{width}} = {_g(self.predicted)}",
+            f"  happened    {'L moved by':<{width - 1}} = {_g(self.actual)}",
+            f"  difference  {'':<{width - 1}} = {_g(self.difference, 2)}",
+        ]
+        text = "\n".join(lines)
+        return text if can_print() else in_ascii(re.sub("L\u0307_", "dL/d", text.replace("Σ", "sum")))
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)
 
 
-def _g(x: float, digits: int = 6, bracket: bool = False) -> str:
-    text = f"{float(x):.{digits}g}".replace("e-0", "e-").replace("-", "−")
-    return f"({text})" if bracket and text.startswith("−") else text
+def _g(x: float, digits: int = 6) -> str:
+    return f"{float(x):.{digits}g}".replace("e-0", "e-").replace("-", "−")
+
+
+def can_print() -> bool:
+    """Whether a dot can be printed where print writes to."""
+    try:
+        "L\u0307·−".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+_IN_ASCII = {"…": "...", "−": "-", "×": "x", "·": "*", "“": '"', "”": '"', "∂": "d"}
+
+
+def in_ascii(text: str) -> str:
+    """In ASCII: α is alpha, é is e, and of what has no such letters the number."""
+    out = ""
+    for c in text:
+        greek = re.match(r"GREEK (SMALL|CAPITAL) LETTER (\w+)", unicodedata.name(c, ""))
+        plain = unicodedata.normalize("NFKD", c).encode("ascii", "ignore").decode()
+        if greek:
+            out += greek[2].lower() if greek[1] == "SMALL" else greek[2].capitalize()
+        else:
+            out += _IN_ASCII.get(c) or plain or ("" if unicodedata.combining(c) else f"u{ord(c):x}")
+    return out
 
 
 def wiggle(
-    L_of: Tensor | Callable[[Any], Any], w: Tensor | ArrayLike, by: ArrayLike = 1e-3, at: int | Sequence[int] | None = None
+    L_of: Tensor | Callable[[Any], Any],
+    w: Tensor | ArrayLike,
+    by: ArrayLike = 1e-3,
+    at: int | Sequence[int] | None = None,
 ) -> Wiggle:
     """Move w by a moment o, and compare how L changes with what L̇_w predicts.
 
@@ -107,14 +142,16 @@ def wiggle(
             raise ValueError(f"wiggle: L must be one number; it has shape {L_of.shape}. Reduce it first (L.sum())")
         record = flows(L_of)
         if not isinstance(w, Tensor) or w not in record:
-            raise ValueError(f"wiggle: no path leads from L to {name}; w must be a tensor of L's graph that requires grad")
+            raise ValueError(
+                f"wiggle: no path leads from L to {name}; w must be a tensor of L's graph that requires grad"
+            )
         value, fluxion, leaf, L = record.value(w), record[w], w, L_of
         move: Callable[[Any], Any] = lambda o: again(L, leaf, o)
     else:
         f = L_of
         value = _precise(np.asarray(w.data if isinstance(w, Tensor) else w, None))
         value = value if value.dtype.kind == "f" else value.astype(np.float64)
-        L0, fluxion = value_and_grad(f)(value)
+        _, fluxion = value_and_grad(f)(value)
         move = lambda o: _plain(f(value + o))
     moment, element = _moment(value, by, at)
     o = moment[element] if element is not None else moment
@@ -140,7 +177,9 @@ def _moment(value: Array, by: ArrayLike, at: int | Sequence[int] | None) -> tupl
     o = np.asarray(by, np.float64)
     if at is None:
         if o.ndim and o.shape != value.shape:
-            raise ValueError(f"wiggle: by= has shape {o.shape}, and what it moves {value.shape}: give one number, or as many")
+            raise ValueError(
+                f"wiggle: by= has shape {o.shape}, and what it moves {value.shape}: give one number, or as many"
+            )
         moment = np.broadcast_to(o, value.shape).copy()
         return moment, (0,) * value.ndim if value.size == 1 else None
     if o.ndim:

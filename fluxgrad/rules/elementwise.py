@@ -124,7 +124,7 @@ def _sinc_x(y: Any, x: Any) -> Any:
     """(cos πx − sinc x)/x; near 0, where that cancels, its series, so that every further fluxion is right there too."""
     near = np.abs(x) < 0.5
     away = np.where(near, 1, x)
-    u = np.where(near, PI * x, 0)
+    u = part("u", np.where(near, PI * x, 0))
     series, term = 0 * u, -u / 3 * PI
     for k in range(1, 16):
         series = series + term
@@ -187,8 +187,10 @@ def _relu_back(g: Any, y: Any, room: Any) -> Any:
 
 
 def _sigmoid(x: Any) -> Any:
-    t = np.exp(-np.abs(x))  # its argument is never positive: nothing overflows, and the small side keeps its digits
-    return np.where(x >= 0, 1, t) / (1 + t)
+    e = part(
+        "e", np.exp(-np.abs(x))
+    )  # its argument is never positive: nothing overflows, and the small side keeps its digits
+    return np.where(x >= 0, 1, e) / (1 + e)
 
 
 def _softplus(x: Any) -> Any:
@@ -200,15 +202,15 @@ def _gelu_gate(x: Any) -> Any:
 
 
 def _gelu_x(y: Any, x: Any) -> Any:
-    t = part("t", _gelu_gate(x))
-    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (SQRT_2_OVER_PI * (1 + 0.044715 * (3 * x * x)))
+    h = part("h", _gelu_gate(x))
+    return 0.5 * (1 + h) + 0.5 * x * (1 - h * h) * (SQRT_2_OVER_PI * (1 + 0.044715 * (3 * x * x)))
 
 
 relu = elementwise("relu x", _relu, lambda y, x: x > 0, choice="0 at 0",
                    kernel=(_relu_forward, [_relu_back]))  # fmt: skip
 sigmoid = elementwise("σ(x)", _sigmoid, lambda y, x: y * (1 - y), name="sigmoid")
 softplus = elementwise("softplus x", _softplus, lambda y, x: sigmoid(x))
-gelu = elementwise("gelu x", lambda x: 0.5 * x * (1 + _gelu_gate(x)), _gelu_x)
+gelu = elementwise("gelu x", lambda x: 0.5 * x * (1 + part("h", _gelu_gate(x))), _gelu_x)
 
 stands_for(np.round, np.around)(round_)
 
@@ -224,7 +226,8 @@ def clip_(x: Any, a_min: Any = None, a_max: Any = None, **named: Any) -> Any:
     b = named.pop("max", a_max)
     if named:
         raise TypeError(f"np.clip: {', '.join(named)}= has no fluxion here; leave it out")
-    return clip(x, -np.inf if a is None else a, np.inf if b is None else b)
+    least, most = (-np.inf, np.inf) if x.dtype.kind == "f" else (int(np.iinfo(x.dtype).min), int(np.iinfo(x.dtype).max))
+    return clip(x, least if a is None else a, most if b is None else b)
 
 
 @stands_for(np.nan_to_num)

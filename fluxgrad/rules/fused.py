@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fluxgrad.rules.kinds import fused, ones, sample, stands_for
-from fluxgrad.rules.linear import _array, _axes, count, spread
+from fluxgrad.rules.kinds import fused, made, ones, part, sample, stands_for
+from fluxgrad.rules.linear import _array, _axes, count, spread, unstretch
 
 # ----- Extremes, spread and products along axes -----
 
@@ -28,8 +28,8 @@ min_ = fused("min x", lambda x, axis=None, keepdims=False: np.min(x, axis=axis, 
 def _others(x: Any) -> Any:
     """For each element of the last axis the product of all the others: exact where elements are 0."""
     n = x.shape[-1]
-    rest = np.where(np.eye(n, dtype=bool), 1, np.expand_dims(x, -2))
-    return np.prod(rest, axis=-1)
+    rest = np.where(made(np.eye, n, dtype=bool), 1, np.expand_dims(x, -2))
+    return part("others", np.prod(rest, axis=-1))
 
 
 def _last(reduced: tuple[int, ...], ndim: int) -> tuple[int, ...]:
@@ -92,18 +92,18 @@ std = fused("std x", _std, _std_x, choice="0 where all are equal")
 
 def _logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     top = np.max(x, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0)
+    top = part("m", np.where(np.isfinite(top), top, 0))
     total = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
     return total if keepdims else np.squeeze(total, _axes(axis, x.ndim))
 
 
 def _softmax(x: Any, axis: Any = -1) -> Any:
-    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    e = part("e", np.exp(x - np.max(x, axis=axis, keepdims=True)))
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
 def _log_softmax(x: Any, axis: Any = -1) -> Any:
-    away = x - np.max(x, axis=axis, keepdims=True)
+    away = part("d", x - np.max(x, axis=axis, keepdims=True))
     return away - np.log(np.sum(np.exp(away), axis=axis, keepdims=True))
 
 
@@ -133,11 +133,11 @@ sort_ = fused("sort x", lambda x, axis=-1: np.sort(x, axis=axis, kind="stable"),
 
 def _affine(x: Any, w: Any, b: Any) -> tuple[Any, Any]:
     """One product and one addition in place; `dot` is twice as fast as `@` on small matrices."""
-    if x.ndim != 2 or x.dtype is not w.dtype or x.dtype is not b.dtype:
+    if x.ndim != 2 or w.ndim != 2 or x.dtype is not w.dtype or x.dtype is not b.dtype:
         return np.matmul(x, w.T) + b, None
     y = x.dot(w.T)
     y += b
-    return y, (x, w)
+    return y, (x, w, b)
 
 
 def _affine_w(g: Any, saved: Any, room: Any) -> Any:
@@ -151,13 +151,23 @@ def _affine_w(g: Any, saved: Any, room: Any) -> Any:
     return saved[0].T.dot(g).T
 
 
+def _affine_b(g: Any, saved: Any, room: Any) -> Any:
+    shape = saved[2].shape
+    return ones(len(g), g.dtype).dot(g, room) if shape == g.shape[1:] else unstretch(g, shape)
+
+
+def _rows(x: Any) -> Any:
+    """All but the last axis as one."""
+    return np.reshape(x, (count(x, tuple(range(x.ndim - 1))), x.shape[-1]))
+
+
 affine = fused(
-    "x·wᵀ + b", lambda x, w, b: np.matmul(x, np.transpose(w)) + b,
+    "x @ wᵀ + b", lambda x, w, b: np.matmul(x, np.transpose(w)) + b,
     lambda g, y, x, w, b: np.matmul(g, w),
-    lambda g, y, x, w, b: np.matmul(np.transpose(np.reshape(g, (-1, w.shape[0]))), np.reshape(x, (-1, w.shape[1]))),
+    lambda g, y, x, w, b: np.matmul(np.transpose(_rows(g)), _rows(x)),
     lambda g, y, x, w, b: g,
     kernel=(_affine, [lambda g, saved, room: g.dot(saved[1]), _affine_w,
-                      lambda g, saved, room: ones(len(g), g.dtype).dot(g, room)]),
+                      _affine_b]),
     name="affine",
 )  # fmt: skip
 
@@ -207,6 +217,7 @@ norm = fused("‖x‖", _norm, _norm_x, name="norm", choice="0 at 0")
 # ----- How they are written down -----
 
 sample(affine, (4, 3), (2, 3), (2,))
+sample(prod, (3,))
 for _row in (inv, pinv, det, logabsdet):
     sample(_row, (2, 2))
 sample(solve, (2, 2), (2, 3))

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-Kernel = tuple[Callable[..., tuple[Any, Any]], Sequence[Callable[[Any, Any, Any], Any]]]
+Kernel = tuple[Callable[..., tuple[Any, Any]], Any]  # (forward, [back, …])
 
 Sample = tuple[Sequence[Any], dict[str, Any]]
 
@@ -87,6 +87,12 @@ class Row:
         self.output = "y"
         self._options: tuple[str, ...] | None = None
         self._builtin = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A row that is given another value or other fluxions loses its kernel, which would still compute the old ones."""
+        super().__setattr__(name, value)
+        if name in ("value", "fluxions"):
+            super().__setattr__("kernel", None)
 
     def __repr__(self) -> str:
         return f"<{self.kind} rule {self.name}: {self.form}>"
@@ -401,6 +407,16 @@ def stands_for(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]],
         return f
 
     return enter
+
+
+class Each:
+    """The backs of a variadic row's kernel: one function, told the operand's position."""
+
+    def __init__(self, back: Callable[[int, Any, Any], Any]) -> None:
+        self.back = back
+
+    def __getitem__(self, i: int) -> Callable[[Any, Any, Any], Any]:
+        return lambda g, saved, room: self.back(i, g, saved)
 
 
 @lru_cache(256)

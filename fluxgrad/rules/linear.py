@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from fluxgrad.rules.kinds import Linear, is_foreign, linear, ones, sample, stands_for
+from fluxgrad.rules.kinds import Each, Linear, is_foreign, linear, made, ones, sample, stands_for
 
 # ----- Adding -----
 
@@ -32,6 +32,11 @@ def spread(g: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     if not keepdims and g.ndim:
         g = np.expand_dims(g, _axes(axis, x.ndim))
     return np.broadcast_to(g, x.shape)
+
+
+def over(g: Any, n: int) -> Any:
+    """g/n, where n may be more than float16 can hold."""
+    return g * (1 / n) if g.dtype == np.float16 else g / n
 
 
 def count(x: Any, axis: Any = None) -> int:
@@ -66,7 +71,7 @@ def _mean(x: Any, axis: Any = None, keepdims: bool = False) -> tuple[Any, Any]:
 def _sum_back(g: Any, saved: Any, room: Any) -> Any:
     x, axis, keepdims, n = saved
     if g.ndim:
-        return spread(g / n, x, axis, keepdims)
+        return spread(over(g, n), x, axis, keepdims)
     return _filled(x, g.item() / n if n else 0.0)
 
 
@@ -74,7 +79,7 @@ sum_ = linear("Σ x", lambda x, axis=None, keepdims=False: np.sum(x, axis=axis, 
               kernel=(_sum, [_sum_back]), name="sum")  # fmt: skip
 mean = linear(
     "mean x", lambda x, axis=None, keepdims=False: np.mean(x, axis=axis, keepdims=keepdims),
-    lambda g, x, axis=None, keepdims=False: spread(g / count(x, axis), x, axis, keepdims), kernel=(_mean, [_sum_back]),
+    lambda g, x, axis=None, keepdims=False: spread(over(g, count(x, axis)), x, axis, keepdims), kernel=(_mean, [_sum_back]),
 )  # fmt: skip
 
 
@@ -134,10 +139,10 @@ def _einsum_operand(i: int, g: Any, *operands: Any, subscripts: str) -> Any:
     for c, n in zip(terms[i], x.shape, strict=True):
         if c in mine:
             twin = next(fresh)
-            factors.append((c + twin, np.eye(n, dtype=x.dtype)))
+            factors.append((c + twin, made(np.eye, n, dtype=x.dtype)))
             c = twin
         elif not any(c in t for t, _ in factors):
-            factors.append((c, np.ones(n, dtype=x.dtype)))
+            factors.append((c, made(np.ones, n, dtype=x.dtype)))
         mine += c
     return np.einsum(",".join(t for t, _ in factors) + "->" + mine, *(w for _, w in factors))
 
@@ -189,13 +194,27 @@ def _window(i: int, xs: Sequence[Any], axis: int) -> tuple[slice, ...]:
     return (slice(None),) * axis + (slice(start, start + xs[i].shape[axis]),)
 
 
+def _concatenated(*xs: Any, axis: int = 0) -> tuple[Any, Any]:
+    """Where each operand starts is added up once, not once for each."""
+    y = np.concatenate(xs, axis)
+    same = all(x.dtype is y.dtype for x in xs)
+    return y, (axis % y.ndim, np.cumsum([0, *(x.shape[axis] for x in xs)]).tolist()) if same else None
+
+
+def _piece(i: int, g: Any, saved: Any) -> Any:
+    axis, ends = saved
+    return g[(slice(None),) * axis + (slice(ends[i], ends[i + 1]),)]
+
+
 _concatenate = linear(
     "concatenate", lambda *xs, axis=0: np.concatenate(xs, axis),
-    lambda i, g, *xs, axis=0: g[_window(i, xs, axis)], variadic=True,
+    lambda i, g, *xs, axis=0: g[_window(i, xs, axis)], variadic=True, kernel=(_concatenated, Each(_piece)),
 )  # fmt: skip
 _stack = linear(
     "stack", lambda *xs, axis=0: np.stack(xs, axis),
     lambda i, g, *xs, axis=0: g[(slice(None),) * (axis % g.ndim) + (i,)], variadic=True,
+    kernel=(lambda *xs, axis=0: (np.stack(xs, axis), (axis,) if len({x.dtype for x in xs}) == 1 else None),
+            Each(lambda i, g, saved: g[(slice(None),) * (saved[0] % g.ndim) + (i,)])),
 )  # fmt: skip
 _where = linear(
     "where", lambda x, w, condition: np.where(condition, x, w),
@@ -236,18 +255,19 @@ scatter: Linear = linear("scatter x", _scatter, lambda g, x, index, shape: g[ind
 
 sample(matmul, (2, 3), (3, 4))
 sample(_einsum, (2, 3), (3, 4), subscripts="ij,jk->ik")
-sample(reshape, (2, 3), shape=(3, 2))
+sample(reshape, (2, 3), shape=("s", (3, 2)))
 sample(expand_dims, (2, 3), axis=0)
 sample(squeeze, (2, 1, 3))
-sample(roll, (2, 3), shift=1)
-sample(broadcast_to, (3,), shape=(2, 3))
+sample(cumsum, (3,), axis=0)
+sample(roll, (2, 3), shift=("k", 1))
+sample(broadcast_to, (3,), shape=("s", (2, 3)))
 sample(_concatenate, (2, 3), (4, 3))
 sample(_stack, (2, 3), (2, 3))
 sample(_where, (2, 3), (2, 3), condition=("c", [[True, False, True], [False, True, False]]))
-sample(_pad, (2, 3), width=((1, 1), (0, 2)))
-sample(astype, (2, 3), dtype=np.dtype(float))
-sample(getitem, (4, 3), index=slice(1, 3))
-sample(scatter, (2, 3), index=slice(1, 3), shape=(4, 3))
+sample(_pad, (2, 3), width=("k", ((1, 1), (0, 2))))
+sample(astype, (2, 3), dtype=np.dtype(np.float32))
+sample(getitem, (4, 3), index=("i", [2, 0]))
+sample(scatter, (2, 3), index=("i", [2, 0]), shape=("s", (4, 3)))
 
 # ----- NumPy's functions that are built from these rows -----
 

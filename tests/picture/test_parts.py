@@ -90,7 +90,7 @@ def test_clean_names(name, text):
         ("tanh", ["v1"], "tanh v1"),
         ("exp", ["x1"], "exp x1"),
         ("square", ["w"], "w²"),
-        ("affine", ["x", "W", "b"], "x·Wᵀ + b"),
+        ("affine", ["x", "W", "b"], "x @ Wᵀ + b"),
         ("sinc", ["a"], "sinc(a)"),  # its form writes πx, where no operand stands alone
         ("concatenate", ["a", "b", "c"], "concatenate(a, b, c)"),
     ],
