@@ -8,6 +8,7 @@ defaults are PyTorch's. Sections are those of the paper, *Loss Functions via the
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -183,6 +184,11 @@ def _surprise_t(z: Any, t: Any) -> Any:
 _INTP = np.dtype(np.intp)
 
 
+@lru_cache(16)
+def _rows(n: int) -> Array:
+    return np.arange(n)
+
+
 def _one_pass(z: Array, t: Array) -> tuple[Any, Any]:
     """Labels: c = (m − z_t) + ln Σ exp(z − m), signal exp(z − m)/Σ − t. The classes go first, since NumPy reduces along the
     first axis several times faster than along a short last one."""
@@ -190,7 +196,7 @@ def _one_pass(z: Array, t: Array) -> tuple[Any, Any]:
         return (_surprise(z, t), None), None
     e = z.T.copy()
     at = t * len(t)
-    at += np.arange(len(t))
+    at += _rows(len(t))
     np.subtract(e, np.maximum.reduce(e, 0), e)
     c = e.take(at)
     np.exp(e, e)

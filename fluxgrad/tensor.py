@@ -694,6 +694,8 @@ def apply2(row: Row, a: Any, b: Any) -> Tensor:
         x = _freeze(a) if a.row is None else a._value
         w = _freeze(b) if b.row is None else b._value
         extra = (_NONE, None, (x, w))
+        if not (a._requires and b._requires):
+            _stands_still(a, b)
     else:
         x, w = a._value, b._value
     try:
@@ -705,10 +707,6 @@ def apply2(row: Row, a: Any, b: Any) -> Tensor:
     t._grad = t.name = None
     t._extra = extra
     if live:
-        if not b._requires and b._extra is not _FIXED:
-            _stands_still(b)
-        elif not a._requires and a._extra is not _FIXED:
-            _stands_still(a)
         t.row = row
         t._a = a
         t._b = b

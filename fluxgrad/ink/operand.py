@@ -63,7 +63,9 @@ class Ink:
 
     def astype(self, dtype: Any) -> Ink:
         dtype = np.dtype(dtype)
-        return self if dtype == self.sample.dtype else Ink("astype", (self,), self.sample.astype(dtype), {"dtype": dtype})
+        if dtype == self.sample.dtype:
+            return self
+        return Ink("astype", (self,), self.sample.astype(dtype), {"dtype": dtype})
 
     def __part__(self, name: str) -> Ink:
         return Ink("part", (self,), self.sample, {"name": name})

@@ -121,7 +121,8 @@ def whole_shape(x: Any) -> Ink | None:
 
 def branches(e: Ink) -> tuple[Any, Any, Any]:
     """The condition, what holds where it does, and what holds where not."""
-    return e.args if len(e.args) == 3 else (e.options["condition"], *e.args)  # type: ignore[return-value]
+    condition, a, b = e.args if len(e.args) == 3 else (e.options["condition"], *e.args)
+    return condition, a, b
 
 
 @lru_cache(256)
@@ -182,10 +183,11 @@ class Printer:
 
     def axes(self, e: Ink) -> list[int]:
         """The order in which a transposition puts the axes."""
-        order = [x for x in (*e.args[1:], e.options.get("axes")) if x is not None]
-        order = order[0].args[0] if order and isinstance(order[0], Ink) and order[0].op == "number" else order and order[0]
         n = e.sample.ndim
-        return [int(k) % n for k in order] if order is not None and np.size(order) else list(range(n))[::-1]
+        for order in (*e.args[1:], e.options.get("axes")):
+            if order is not None and np.size(order):
+                return [int(k) % n for k in order]
+        return list(range(n))[::-1]
 
     def factors(self, e: Ink) -> tuple[Fraction | float, Factors]:
         """A product: its number, and its factors with their whole exponents. Nothing is cancelled: x/x is not 1 at 0."""
@@ -237,12 +239,13 @@ class Printer:
     def write(self, e: Ink, level: int) -> Text:
         found = self.terms(e)
         if len(found) == 1 and found[0][0] >= 0:
-            return self.product(*found[0], level)
+            c, fs = found[0]
+            return self.product(c, fs, level)
         shown = found if len(found) <= self.most else found[:3]
         out = ""
         for c, fs in shown:
             sign = self.minus if c < 0 else self.plus
-            text = self.product(abs(c), fs, PRODUCT)[0]
+            text = self.product(-c if c < 0 else c, fs, PRODUCT)[0]
             out += f" {sign} {text}" if out else f"{self.minus * (c < 0)}{text}"
         return out + (f" {self.plus} {self.rest}" if len(shown) < len(found) else ""), SUM
 
@@ -402,7 +405,7 @@ class Printer:
                 text = self(x)
                 if self.encloses(last):
                     text = f"({text})"
-            elif re.search(r"(^|[(\s])[^\W\d]\w+[₀-₉]* $", before) and not (at and gap[:1] == " "):  # a word before it
+            elif re.search(r"(^|[(\s])[^\W\dΣΠ]\w*[₀-₉]* $", before) and not (at and gap[:1] == " "):  # a word before it
                 text = self.at(x, ATOM)
                 simple = x.op in ("symbol", "part") or text[:1] in "|‖⌊⌈"
                 if not simple or (level > WORD and own == WORD) or text[:1] == "(":
@@ -524,7 +527,9 @@ class Printer:
             assert n.of is not None
             return "n" if n.axis is None else f"len({self(n.of)})" if n.axis == 0 else f"{self.shape(n.of)}[{n.axis}]"
         sign, a, b = n.made
-        return "n" if sign in ("*", "//") else f"{self.number(a)} {self.minus if sign == '-' else sign} {self.number(b)}"
+        if sign in ("*", "//"):
+            return "n"
+        return f"{self.number(a)} {self.minus if sign == '-' else sign} {self.number(b)}"
 
     def fraction(self, c: Any) -> str:
         common = {Fraction(1, 2): "½", Fraction(1, 4): "¼", Fraction(3, 4): "¾"}
@@ -638,7 +643,7 @@ def latex_words(text: str) -> str:
         upright = m[0].replace("_", r"\_")
         return rf"\{m[0]} " if _COMMANDS.fullmatch(m[0]) else rf"\mathrm{{{upright}}}"
 
-    text = re.sub(r"[\\{}$#%~]", "", text)
+    text = re.sub(r"^([a-z]) $", r"\1\\ ", re.sub(r"[\\{}$#%~]", "", text))
     parts = re.split(r"([A-Za-z_][A-Za-z_0-9]+)", text)
     spaced = re.match(r" [A-Za-z]", text) is not None  # a word between its operands: x mod w
     out = ""
@@ -818,7 +823,8 @@ class Source(Printer):
         if isinstance(x, Length):
             return self.length(x)
         if isinstance(x, Constant):
-            return re.sub(r"(pi|log|sqrt)\b", r"np.\1", _CONSTANTS[x.name][0]) if x.name in _CONSTANTS else repr(x.value)
+            known = _CONSTANTS.get(x.name, (repr(x.value),))[0]
+            return re.sub(r"(pi|log|sqrt)\b", r"np.\1", known)
         if isinstance(x, tuple | list):
             if (of := whole_shape(x)) is not None:
                 return f"{self.code(of)}.shape"

@@ -17,6 +17,7 @@ from fluxgrad.ink.printers import Ascii, Latex, Printer, Source, identifier
 from fluxgrad.rules.kinds import Constant, Elementwise, Row, letters
 
 DOT = "\u0307"
+MOST = 5000  # so large may a formula be, written out
 
 
 class Reading:
@@ -41,6 +42,27 @@ class Reading:
                 g = number(1) if row.output == "L" else symbol(f"L{DOT}_{row.output}", np.ones(self.value.shape))
                 told = _signal(row.pull(i, g, self.y, self.inputs, self.options))
                 self.rules.append((f"L{DOT}_{name}", told))
+        self._name_what_is_shared()
+
+    def _name_what_is_shared(self) -> None:
+        """Where a definition uses its own results again and again, a formula would double with each: they get names."""
+        roots = [self.value, *(told for _, told in self.rules)]
+        order, uses = _in_order(roots)
+        size: dict[int, int] = {}
+        for e in order:
+            size[id(e)] = 1 + sum(size[id(x)] for x in _inside(e))
+        if sum(size.get(id(e), 0) for e in roots) < MOST:
+            return
+        new: dict[int, Ink] = {}
+        count = 0
+        for e in order:
+            made = Ink(e.op, _replaced(e.args, new), e.sample, _replaced(e.options, new))
+            if uses[id(e)] > 1 and e.op not in ("symbol", "number", "part") and size[id(e)] > 5:
+                count += 1
+                made = Ink("part", (made,), e.sample, {"name": f"v{count}"})
+            new[id(e)] = made
+        self.value, *told = _replaced(roots, new)
+        self.rules = [(left, right) for (left, _), right in zip(self.rules, told, strict=True)]
 
     def _value(self) -> Any:
         try:
@@ -108,6 +130,25 @@ def _parts(e: Any) -> list[tuple[str, Ink]]:
         if x.op == "part":
             found[id(x)] = (x.options["name"], x.args[0])
     return list(found.values())
+
+
+def _inside(x: Any) -> list[Ink]:
+    """The expressions that an expression is made of."""
+    if isinstance(x, Ink):
+        return [e for y in (*x.args, *x.options.values()) for e in ([y] if isinstance(y, Ink) else _inside(y))]
+    if isinstance(x, slice):
+        x = [x.start, x.stop, x.step]
+    if isinstance(x, Length):
+        x = [x.of] if x.made is None else list(x.made[1:])
+    return [e for y in x for e in ([y] if isinstance(y, Ink) else _inside(y))] if isinstance(x, tuple | list) else []
+
+
+def _replaced(x: Any, new: dict[int, Ink]) -> Any:
+    if isinstance(x, Ink):
+        return new.get(id(x), x)
+    if isinstance(x, dict):
+        return {k: _replaced(v, new) for k, v in x.items()}
+    return type(x)(_replaced(y, new) for y in x) if type(x) in (tuple, list) else x
 
 
 def _in_order(root: Any) -> tuple[list[Ink], dict[int, int]]:

@@ -187,9 +187,7 @@ def _relu_back(g: Any, y: Any, room: Any) -> Any:
 
 
 def _sigmoid(x: Any) -> Any:
-    e = part(
-        "e", np.exp(-np.abs(x))
-    )  # its argument is never positive: nothing overflows, and the small side keeps its digits
+    e = part("e", np.exp(-np.abs(x)))  # never above 1: nothing overflows, and the small side keeps its digits
     return np.where(x >= 0, 1, e) / (1 + e)
 
 

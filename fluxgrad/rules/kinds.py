@@ -33,7 +33,7 @@ implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
 """What stands for a NumPy function when an operand is not an ndarray: a row, or a function built from rows."""
 
 
-LETTER = r"(?<![A-Za-z_])[a-z](?![A-Za-z_])"
+LETTER = r"(?<![A-Za-z_])[a-z](?![A-Za-z_0-9(]| [a-z](?![A-Za-z_]))"  # not the f of "f(x)" and "f x"
 
 
 def letters(form: str) -> list[str]:
@@ -300,7 +300,8 @@ def part(name: str, value: Any) -> Any:
 
 def made(function: Callable[..., Any], n: int, **options: Any) -> Any:
     """An array that a definition makes for a length, np.eye(n): on paper it is written as it was made, not in numbers."""
-    return n.__made__(function, (n,), options) if hasattr(type(n), "__made__") else function(n, **options)
+    how = getattr(n, "__made__", None)
+    return function(n, **options) if how is None else how(function, (n,), options)
 
 
 def seal() -> None:

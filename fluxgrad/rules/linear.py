@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from fluxgrad.rules.kinds import Each, Linear, is_foreign, linear, made, ones, sample, stands_for
+from fluxgrad.rules.kinds import Each, Linear, is_foreign, linear, ones, sample, stands_for
 
 # ----- Adding -----
 
@@ -139,10 +139,10 @@ def _einsum_operand(i: int, g: Any, *operands: Any, subscripts: str) -> Any:
     for c, n in zip(terms[i], x.shape, strict=True):
         if c in mine:
             twin = next(fresh)
-            factors.append((c + twin, made(np.eye, n, dtype=x.dtype)))
+            factors.append((c + twin, np.eye(n, dtype=x.dtype)))
             c = twin
         elif not any(c in t for t, _ in factors):
-            factors.append((c, made(np.ones, n, dtype=x.dtype)))
+            factors.append((c, np.ones(n, dtype=x.dtype)))
         mine += c
     return np.einsum(",".join(t for t, _ in factors) + "->" + mine, *(w for _, w in factors))
 

@@ -254,7 +254,7 @@ EXPRESSIONS: dict[str, tuple[Any, str, str]] = {
     "a word below": (A / np.log(B), "a/ln(b)", "a/log(b)"),
     "minus a sum": (A - (B + C), "a − b − c", "a - b - c"),
     "a difference of differences": (A - (B - C), "a − b + c", "a - b + c"),
-    "minus minus": (-(-A), "a", "a"),
+    "minus minus": (np.negative(-A), "a", "a"),
     "a quotient below": (A / (B / C), "a·c/b", "a*c/b"),
     "a product below": (A / (B * C), "a/(b·c)", "a/(b*c)"),
     "a sum to a power": ((A + B) ** 2, "(a + b)²", "(a + b)**2"),
@@ -380,6 +380,39 @@ def test_a_rule_named_like_a_function_of_numpy_is_ours_in_the_source():
     namespace: dict[str, Any] = {}
     exec(twice.source, namespace)
     assert namespace["twice"](np.arange(4.0)) == 6.0
+
+
+@pytest.mark.usefixtures("own_rules")
+def test_a_loop_prints_its_steps_by_name():
+    """Written out, it would have two to the twentieth letters."""
+
+    def newton(x: Any) -> Any:
+        y = x
+        for _ in range(20):
+            y = 0.5 * (y + x / y)
+        return y
+
+    row = fg.elementwise("newton x", newton, lambda y, x: 0.5 / y)
+    assert len(str(row)) < 1500 and len(row.source) < 1500
+    assert str(row).startswith(
+        "newton x = ½·(v19 + x/v19):  ẏ_x = 1/(2·y)  where v1 = ½·(x + x/x); v2 = ½·(v1 + x/v1); "
+    )
+    namespace: dict[str, Any] = {}
+    exec(row.source, namespace)
+    assert namespace["newton"](2.0) == newton(2.0)
+    head, _, parts = split(row.ascii)
+    names = {"x": 2.0}
+    for name, text in parts.items():
+        names[name] = eval(text, names)
+    assert np.isclose(eval(head.split(" = ")[1], names), np.sqrt(2))
+
+
+@pytest.mark.usefixtures("own_rules")
+@pytest.mark.parametrize("form", ["f x", "f(x)", "f3 x", "f_a(x)"])
+def test_a_function_may_be_called_by_one_letter(form: str):
+    row = fg.elementwise(form, lambda x: x**3, lambda y, x: 3 * x * x)
+    assert str(row) == unicodedata.normalize("NFC", f"{form} = x³:  ẏ_x = 3·x²")
+    lay_out(row.latex)
 
 
 @pytest.mark.usefixtures("own_rules")
