@@ -308,7 +308,7 @@ def _transpose(linear: Callable[[Any], Any], like: Array, cotangent: Any, graph:
     return pull({out: cotangent}, {g}, g.index - 1, graph).get(g)
 
 
-def _push_step(t: Tensor, velocities: Sequence[Any], graph: bool) -> Any:
+def push_step(t: Tensor, velocities: Sequence[Any], graph: bool) -> Any:
     row = t.row
     y, inputs = (t, _as_tensors(t)) if graph else (t._value, t.inputs)
     if not isinstance(row, Fused):
@@ -337,7 +337,7 @@ def push(root: Tensor, velocities: dict[Tensor, Any], since: int, graph: bool = 
         moving = [velocities.get(p) for p in t.operands]
         if all(v is None for v in moving):
             continue
-        v = _push_step(t, moving, graph)
+        v = push_step(t, moving, graph)
         if v is not None:
             if type(v) is not Tensor:
                 v = np.asarray(v)

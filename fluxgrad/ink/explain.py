@@ -23,7 +23,7 @@ from fluxgrad.ink.printers import Ascii, Latex, Printer
 from fluxgrad.ink.wiggle import Check, can_print, check, element_of, in_ascii
 from fluxgrad.rules.kinds import Elementwise, Fused, chain
 from fluxgrad.rules.linear import unstretch
-from fluxgrad.sweep import Flows, Step, _push_step, flows
+from fluxgrad.sweep import Flows, Step, push_step, flows
 from fluxgrad.tensor import Array, Tensor
 
 Form = Literal["notation", "ascii", "latex"]
@@ -334,7 +334,7 @@ def _forwards(book: _Book, wrt: Sequence[Tensor], at: dict[Tensor, Index], limit
     for s in reversed(record.steps):
         moving = [velocities.get(p) for p in s.output.operands]
         if s.output not in velocities and any(v is not None for v in moving):
-            v = _push_step(s.output, moving, False)
+            v = push_step(s.output, moving, False)
             if v is not None:
                 velocities[s.output] = np.broadcast_to(np.asarray(v, s.output.dtype), s.output.shape)
                 found.append((s.output, s, moving))

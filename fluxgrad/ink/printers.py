@@ -405,7 +405,7 @@ class Printer:
                 text = self(x)
                 if self.encloses(last):
                     text = f"({text})"
-            elif re.search(r"(^|[(\s])[^\W\dΣΠ]\w*[₀-₉]* $", before) and not (at and gap[:1] == " "):  # a word before it
+            elif re.search(_WORD, before) and not (at and gap[:1] == " "):
                 text = self.at(x, ATOM)
                 simple = x.op in ("symbol", "part") or text[:1] in "|‖⌊⌈"
                 if not simple or (level > WORD and own == WORD) or text[:1] == "(":
@@ -633,6 +633,7 @@ _LATEX = {
     "ᵀ": "^{T}", "⁻¹": "^{-1}", "⁺": "^{+}", "²": "^{2}", "³": "^{3}", "₂": "_{2}", "₁₀": "_{10}", "·": r" \cdot ",
     "−": "-", "@": r"\,", "|": r"\vert ", "…": r"\ldots ", "ε": r"\varepsilon ", "ŷ": r"\hat{y}", "->": r"\to ",
 }  # fmt: skip
+_WORD = r"(^|[(\s])[^\W\dΣΠ]\w*[₀-₉]* $"  # right before its operand: the exp of "exp x"
 _COMMANDS = re.compile("arc(cos|sin|tan)|(cos|sin|tan)h?|det|exp|ln|log|max|min")  # that LaTeX has itself
 
 

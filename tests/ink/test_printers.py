@@ -32,13 +32,15 @@ every_row = pytest.mark.parametrize("row", BUILT_IN, ids=lambda row: row.name)
 def own_rules() -> Iterator[None]:
     """The rules that a test makes, and the fluxions that it swaps, go with it."""
     tables = [(table, dict(table)) for table in (fg.rules, implementations)]
-    fluxions = {row: row.fluxions for row in fg.rules.values()}
+    kept = {row: (row.fluxions, row.kernel) for row in fg.rules.values()}
     yield
     for table, before in tables:
         table.clear()
         table.update(before)
-    for row, before in fluxions.items():
-        row.fluxions = before
+    for row, (fluxions, kernel) in kept.items():
+        if row.fluxions is not fluxions:
+            row.fluxions = fluxions
+            row.kernel = kernel  # which the swap took away
 
 
 # ----- A call of every rule, at another shape than the one that it was read with -----
