@@ -1,4 +1,4 @@
-"""fluxgrad: an operation is one row, and the same row is read as numbers, as a new graph and as a forward push."""
+"""fluxgrad: an operation is one row, and the same row is read as numbers, as a new graph, as a forward push, as ink and as source."""
 
 from __future__ import annotations
 

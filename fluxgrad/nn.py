@@ -147,7 +147,7 @@ def _input(x: Any, dtype: np.dtype[Any]) -> Tensor:
 
 
 class Linear(Module):
-    """y = x·Wᵀ + b, weight of shape (out_features, in_features), bias (out_features,).
+    """y = x @ Wᵀ + b, weight of shape (out_features, in_features), bias (out_features,).
 
     Both start uniform in ±1/√in_features. Raises ValueError where x's last axis is not in_features.
 

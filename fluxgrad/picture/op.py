@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fluxgrad.ink.names import numbered
 from fluxgrad.picture import style
 from fluxgrad.picture.scene import (
     Edge,
@@ -47,7 +48,8 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None) -> Scene:
     steps = flows.steps[: style.OPERATIONS]
     earlier = flows.steps[style.OPERATIONS :]
     compact = len(steps) > style.COMPACT
-    names = names_of(flows, paths or {})
+    paths = paths or {}
+    names = numbered(flows, {t: clean(paths.get(t) or t.name or "") for t in flows.tensors})
     key = {t: f"n{i}" for i, t in enumerate(flows.tensors)}
     forms: dict[Tensor, str] = {}
     parts: dict[Tensor, list[Array]] = {}  # what each tensor is sent
@@ -117,23 +119,6 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None) -> Scene:
 
 
 # Words
-
-
-def names_of(flows: Flows, paths: dict[Tensor, str]) -> dict[Tensor, str]:
-    """A name for every tensor: the given one, L for the root, else x1, x2, … for leaves, v1, v2, … for results."""
-    given = {t: clean(paths.get(t) or t.name or "") for t in flows.tensors}
-    taken = {*given.values(), "L"}
-    counts = {"x": 0, "v": 0}
-    names = {}
-    for t in flows.tensors:
-        name = given[t] or ("L" if t is flows.root else "")
-        while not name:
-            letter = "x" if t.row is None else "v"
-            counts[letter] += 1
-            name = f"{letter}{counts[letter]}"
-            name = "" if name in taken else name
-        names[t] = name
-    return names
 
 
 def expression(row: Row, operands: list[str]) -> str:

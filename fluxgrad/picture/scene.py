@@ -6,13 +6,13 @@ A view turns a record of the backward sweep into a `Scene`; everything after it 
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from fluxgrad.ink.names import clean as clean
 from fluxgrad.picture import style
 
 Sign = Literal["plus", "minus", "zero", "mixed", "wild", "none"]
@@ -170,14 +170,7 @@ def fluxion_line(name: str, a: Any, parts: Sequence[float] = ()) -> Line:
     return (Run("dot", "L"), *sub, Run("plain", f" = {total}"))
 
 
-# Names
-
-
-def clean(name: str) -> str:
-    """A name fit to be shown: one line, no control or invisible characters, at most 40 letters."""
-    kept = "".join(" " if c.isspace() else c for c in name[:4096] if c.isspace() or unicodedata.category(c)[0] != "C")
-    kept = " ".join(unicodedata.normalize("NFC", kept).split())
-    return kept if len(kept) <= style.NAME_LENGTH else kept[: style.NAME_LENGTH - 1] + "…"
+# Text
 
 
 def run_width(run: Run, size: float = style.SIZE) -> float:

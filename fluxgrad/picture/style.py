@@ -42,7 +42,6 @@ SERIF = "Georgia,DejaVu Serif,Times New Roman,serif"
 SIZE, SMALL = 13, 11
 LINE = 18
 PAD_X, PAD_Y = 10, 6
-NAME_LENGTH = 40
 SUBSCRIPT = 8  # a longer name stands in no subscript
 
 WIDTHS = {"op": (1.0, 5.0), "neuron": (0.8, 5.0), "dense": (0.4, 3.2)}

@@ -196,8 +196,8 @@ def test_a_root_that_is_an_array():
 def test_a_swapped_rule_is_what_is_printed(neuron, monkeypatch):
     L, w, _ = neuron
     tanh = fg.rules["tanh"]
+    monkeypatch.setattr(tanh, "kernel", None)  # first, so that it comes back last: swapped fluxions drop the kernel
     monkeypatch.setattr(tanh, "fluxions", (lambda y, x: 7 * x * y,))
-    monkeypatch.setattr(tanh, "kernel", None)
     step = next(s for s in explain(L, w).steps if s.name == "u")
     assert step.symbols == f"{LD}_y · 7·y·u" or step.symbols == f"7·{LD}_y·u·y" or "7" in step.symbols
     moved = next(s for s in explain(L, w, mode="push").steps if s.name == "y")
@@ -293,8 +293,8 @@ def test_check_puts_what_happened_beside_it(neuron, layer):
 
 def test_check_finds_a_wrong_rule_and_a_kink(neuron, monkeypatch):
     _L, _w, _ = neuron
-    monkeypatch.setattr(fg.rules["tanh"], "fluxions", (lambda y, x: 1 + y * y,))
     monkeypatch.setattr(fg.rules["tanh"], "kernel", None)
+    monkeypatch.setattr(fg.rules["tanh"], "fluxions", (lambda y, x: 1 + y * y,))
     fresh = np.tanh(leaf(0.5, "x"))
     assert explain(fresh, check=True).steps[0].check.verdict == "wrong" and "WRONG" in str(explain(fresh, check=True))
     assert "a kink" in str(explain(np.abs(leaf(0.0, "x")), check=True))
