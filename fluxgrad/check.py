@@ -76,8 +76,8 @@ def check_grads(f: Callable[..., Any], *args: Any, modes: Sequence[str] = ("fwd"
         raise AssertionError(str(wrong)) from None
 
 
-def check_rule(name: str, modes: Sequence[str] = ("fwd", "rev"), order: int = 2) -> list[str]:
-    """`check_grads` of one rule alone, by its name in `fg.rules`, at an example of its own.
+def check_rule(rule: str | Row, modes: Sequence[str] = ("fwd", "rev"), order: int = 2) -> list[str]:
+    """`check_grads` of one rule alone, by its name in `fg.rules` or the rule itself, at an example of its own.
 
     Raises KeyError where there is no such rule, AssertionError as `check_grads` does.
 
@@ -85,10 +85,13 @@ def check_rule(name: str, modes: Sequence[str] = ("fwd", "rev"), order: int = 2)
     >>> fg.check_rule("tanh")
     []
     """
-    if name not in rules:
-        raise KeyError(f"check_rule: no rule is called {name!r}; fg.rules lists them")
-    row = rules[name]
+    row = rule if isinstance(rule, Row) else rules.get(rule)
+    if row is None:
+        raise KeyError(f"check_rule: no rule is called {rule!r}; fg.rules lists them")
     operands, options = row.example()
+    options = {
+        k: np.dtype(float) if isinstance(v, np.dtype) else v for k, v in options.items()
+    }  # a wiggle needs its digits
     given = row.sample[0] if row.sample else ()
     moving = [k for k in range(len(operands)) if k >= len(given) or not isinstance(given[k], np.ndarray)]  # not labels
     try:

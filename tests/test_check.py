@@ -549,7 +549,7 @@ def test_no_built_in_row_is_accused(name: str, seed: int):
     """Ten random points near each row's own example, 1,000 and more in all: of kinks it may speak, of wrong rules never."""
     row, rng = fg.rules[name], np.random.default_rng(seed)
     operands, options = row.example()
-    options = {k: np.dtype(float) if k == "dtype" else v for k, v in options.items()}  # the wiggle needs its digits
+    options = {k: np.dtype(float) if k == "dtype" else v for k, v in options.items()}  # a wiggle needs its digits
     fixed = [isinstance(x, np.ndarray) for x in (row.sample[0] if row.sample else [None] * len(operands))]
     # Upwards only, by up to a fifth: arccosh's example begins near 1, where its domain ends.
     near = [
@@ -562,3 +562,21 @@ def test_no_built_in_row_is_accused(name: str, seed: int):
         return row(*(given_now.get(k, x) for k, x in enumerate(near)), **options)
 
     fg.check_grads(f, *(near[k] for k in moving), order=1)
+
+
+# ----- One rule alone -----
+
+
+@pytest.mark.parametrize("name", [row.name for row in fg.rules.values() if row._builtin])
+def test_each_rule_alone(name: str) -> None:
+    left_out = fg.check_rule(name)
+    assert all("at a kink" in line for line in left_out)
+
+
+def test_a_rule_by_its_name_or_itself() -> None:
+    bad = el("bad x", lambda x: x * x, lambda y, x: x)
+    for rule in (bad, "bad"):
+        with pytest.raises(AssertionError, match="wrong for rule 'bad'"):
+            fg.check_rule(rule)
+    with pytest.raises(KeyError, match="no rule is called 'good'"):
+        fg.check_rule("good")

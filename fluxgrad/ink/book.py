@@ -43,6 +43,11 @@ class Line(NamedTuple):
     end: bool = False
     check: Check | None = None
 
+    @property
+    def every(self) -> bool:
+        """Whether it is given, as 1 for every element of an array."""
+        return not self.terms and self.value.size > 1 and bool((self.value == 1).all())
+
 
 class Book:
     """Symbols for the tensors of one record, and the expressions that its rows make of them."""
@@ -74,8 +79,8 @@ class Book:
         ]
         return symbol(self.names[step.output], step.output._value), inputs
 
-    def pulled(self, step: Step, i: int) -> Any:
-        """What a step sends back to its operand i."""
+    def pulled(self, step: Step, i: int, at: Index) -> tuple[Any, Ink]:
+        """What a step sends back to its operand i: all of it, and its element `at`."""
         row, (y, inputs), shape = step.row, self.operands(step), step.inputs[i].shape
         root = step.output is self.record.root
         g: Any = Ink("number", (1,), step.fluxion) if root else symbol(self.fluxion(step.output), step.fluxion)
@@ -87,8 +92,10 @@ class Book:
                 c = row.pull(i, g, y, inputs, step.options)
             return self._apart(unstretch(c if isinstance(c, Ink) else number(c), shape))
 
-        found = reads(sent)
-        return self.unread(step, step.contributions[i]) if found is None else found
+        whole, unread = reads(sent), self.unread(step, step.contributions[i])
+        whole = unread if whole is None else whole
+        worked = reads(lambda: element(whole, at))
+        return whole, element(unread, at) if worked is None else worked
 
     def pushed(self, step: Step, velocities: Sequence[Array | None], v: Array, at: Index) -> tuple[Any, Any]:
         """How the output moves where its operands do: all of it, and its element `at`."""

@@ -14,12 +14,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from fluxgrad.ink.book import L_DOT, Book, Index, Line, Term, reads, split, symbols_of
-from fluxgrad.ink.element import REST, element, label
+from fluxgrad.ink.book import L_DOT, Book, Index, Line, Term, split, symbols_of
+from fluxgrad.ink.element import REST, label
 from fluxgrad.ink.names import names_of
 from fluxgrad.ink.operand import Ink, symbol
-from fluxgrad.ink.pen import Form, Pen, Row, aligned, in_math, listed
-from fluxgrad.ink.wiggle import Check, can_print, check, element_of, in_ascii
+from fluxgrad.ink.pen import Form, Pen, Row, aligned, in_math, listed, remark
+from fluxgrad.ink.printers import can_print, in_ascii
+from fluxgrad.ink.wiggle import Check, check, element_of
 from fluxgrad.sweep import Flows, Step, flows, push_step
 from fluxgrad.tensor import Array, Tensor
 
@@ -94,11 +95,7 @@ def _backwards(
         held = None
         if value.size:
             for s, i in parts if len(parts) <= _TERMS else [*parts[:2], parts[-1]]:
-                whole = book.pulled(s, i)
-                worked = reads(lambda whole=whole: element(whole, index))  # type: ignore[misc]  # noqa: B023
-                if worked is None:
-                    worked = element(book.unread(s, s.contributions[i]), index)
-                terms.append(Term(s.output, whole, worked))
+                terms.append(Term(s.output, *book.pulled(s, i, index)))
             if len(parts) > _TERMS:
                 rest = symbol(REST, sum(s.contributions[i][index] for s, i in parts[2:-1]))  # type: ignore[index]
                 terms.insert(2, Term(None, rest, rest))
@@ -190,39 +187,39 @@ class Derivation:
                 out.append(told)
         return out
 
-    def _blocks(self, pen: Pen) -> list[tuple[str, list[Row | str]]]:
-        """The values that the sweep speaks of, and the sweep; each with its title."""
-        record, names = self._book.record, self._book.names
-        root, told = names[record.root], listed([names[w] for w in self._wrt]) if self._wrt else ""
+    def _titles(self, form: Form) -> tuple[str, str]:
+        names, root = self._book.names, self._book.record.root
+        L, told = names[root], listed([names[w] for w in self._wrt]) if self._wrt else ""
+        if self._mode == "push":
+            title = f"The push{' from ' * bool(told)}{told}, earliest first (ẋ is the velocity of x):"
+        else:
+            start = f"L is {L}; " * (L != "L") + f"{L_DOT}_{L} = 1" + " for each element" * (root.size > 1)
+            title = f"The sweep back{' to ' * bool(told)}{told}, latest first ({start}; {L_DOT}_x is ∂L/∂x, the .grad of x):"
+        if form == "ascii":
+            title = title.replace("ẋ", "x'").replace(f"{L_DOT}_x is ∂L/∂x,", "dL/dx is").replace(f"{L_DOT}_", "dL/d")
+            title = in_ascii(title)
+        return "The values, as they were made:", title
+
+    def _blocks(self, form: Form) -> tuple[list[Row | str], list[Row | str]]:
+        """The values that the sweep speaks of, and the sweep."""
+        pen, record = Pen(self._book, form), self._book.record
         shown = {x.sender for line in self._lines for x in line.terms} | {x.tensor for x in self._lines} | {record.root}
         values: list[Row | str] = [r for s in reversed(record.steps) if s.output in shown for r in pen.made(s)]
         sweep: list[Row | str] = []
         for k, line in enumerate(self._lines):
             if self._left and k == self._first:
-                dots = "..." if pen.form == "ascii" else "…"
+                dots = "..." if form == "ascii" else "…"
                 sweep.append(f"{dots} {self._left:,} steps are left out {dots}")
             sweep += pen.rows(line)
-        if self._mode == "push":
-            title = f"The push{' from ' * bool(told)}{told}, earliest first (ẋ is the velocity of x):"
-        else:
-            start = (
-                f"L is {root}; " * (root != "L") + f"{L_DOT}_{root} = 1" + " for each element" * (record.root.size > 1)
-            )
-            title = f"The sweep back{' to ' * bool(told)}{told}, latest first ({start}; {L_DOT}_x is ∂L/∂x, the .grad of x):"
-        if pen.form == "ascii":
-            title = title.replace("ẋ", "x'").replace(f"{L_DOT}_x is ∂L/∂x,", "dL/dx is").replace(f"{L_DOT}_", "dL/d")
-            title = in_ascii(title)
-        return [("The values, as they were made:", values), (title, sweep)]
+        return values, sweep
 
     def text(self, form: Form) -> str:
         """The derivation in one of the three forms."""
-        blocks = self._blocks(Pen(self._book, form))
+        values, sweep = self._blocks(form)
         if form != "latex":
-            return "\n\n".join("\n".join([title, *aligned(rows)]) for title, rows in blocks)
-        remarks = [
-            (r, rf" \quad {r.remark}" if isinstance(r, Row) and r.remark else "") for _, rows in blocks for r in rows
-        ]
-        lines = " \\\\\n".join(in_math(r, " &= ") + remark for r, remark in remarks)
+            above, title = self._titles(form)
+            return "\n".join([above, *aligned(values), "", title, *aligned(sweep)])
+        lines = " \\\\\n".join(in_math(r, " &= ") + remark(r, r" \quad {}") for r in values + sweep)
         return f"\\begin{{aligned}}\n{lines}\n\\end{{aligned}}"
 
     def __str__(self) -> str:
@@ -235,13 +232,9 @@ class Derivation:
 
     def _repr_markdown_(self) -> str:
         out = []
-        titles = [title for title, _ in self._blocks(Pen(self._book, "notation"))]
-        for title, (_, rows) in zip(titles, self._blocks(Pen(self._book, "latex")), strict=True):
+        for title, rows in zip(self._titles("notation"), self._blocks("latex"), strict=True):
             out += [re.sub(r"([\\`*_{}\[\]<>|$#])", r"\\\1", title), "", "| | |", "|---|---|"]
-            for r in rows:
-                remark = f"${r.remark}$" if isinstance(r, Row) and r.remark else ""
-                out.append(f"| $\\displaystyle {in_math(r)}$ | {remark} |")
-            out.append("")
+            out += [f"| $\\displaystyle {in_math(r)}$ | {remark(r, '${}$')} |" for r in rows] + [""]
         return "\n".join(out)
 
 

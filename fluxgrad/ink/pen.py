@@ -13,8 +13,7 @@ import numpy as np
 from fluxgrad.ink.book import L_DOT, Book, Line, parts_of, printed, reads, split, symbols_of
 from fluxgrad.ink.element import REST, element, label
 from fluxgrad.ink.operand import Ink, symbol
-from fluxgrad.ink.printers import Ascii, Latex, Printer
-from fluxgrad.ink.wiggle import in_ascii
+from fluxgrad.ink.printers import Ascii, Latex, Printer, in_ascii
 from fluxgrad.sweep import Step
 from fluxgrad.tensor import Array
 
@@ -72,7 +71,7 @@ class Pen:
             text = f"{size:.{3 if power == -1 else max(0, (3 if power >= 0 else 2) - power)}f}"
             text = text.rstrip("0").rstrip(".") if "." in text else text
         else:
-            digits, power = f"{size / 10.0**power:.2f}".rstrip("0").rstrip("."), power
+            digits = f"{size / 10.0**power:.2f}".rstrip("0").rstrip(".")
             exponent = str(power).replace("-", self.minus)
             text = rf"{digits}\mathrm{{e}}{{{exponent}}}" if self.form == "latex" else f"{digits}e{exponent}"
         return f"{self.minus}{text}" if float(x) < 0 else text
@@ -85,7 +84,7 @@ class Pen:
         return printer
 
     def symbols(self, e: Any) -> str:
-        return self._spaced(printed(self.printer(), e), e, None)
+        return self._spaced(printed(self.printer(), e), e)
 
     def numbers(self, e: Ink) -> str:
         """The same expression with its numbers. Beside a fluxion, what takes more than one step is worked out."""
@@ -104,18 +103,13 @@ class Pen:
             if x.op in ("symbol", "part"):
                 return known(x.options.get("name") or x.args[0], x.sample)
             product = x.op in ("multiply", "divide")
-            steps = _steps(x)
-            if x.sample.dtype == bool or any(np.ndim(a.sample) for a in x.args if isinstance(a, Ink)):
+            flows = self._flow(x)
+            deep = any(isinstance(a, Ink) and a.op not in ("symbol", "number", "part") for a in x.args)
+            apart = beside and not product and x.op != "negative" and not flows
+            whole = any(np.ndim(a.sample) for a in x.args if isinstance(a, Ink))
+            if x.sample.dtype == bool or whole or (apart and (deep or not hasattr(np, x.op))):
                 return known(f"#{id(x)}", x.sample)  # a condition is 1 or 0; a call of whole arrays is its number
-            if (
-                beside
-                and not product
-                and x.op != "negative"
-                and not self._flow(x)
-                and (steps > 1 or not hasattr(np, x.op))
-            ):
-                return known(f"#{id(x)}", x.sample)
-            return Ink(x.op, [walk(a, product and (beside or self._flow(x))) for a in x.args], x.sample, x.options)
+            return Ink(x.op, [walk(a, product and (beside or flows)) for a in x.args], x.sample, x.options)
 
         told = walk(e, False)
         text = printed(self.printer(values), told)
@@ -123,19 +117,19 @@ class Pen:
         below = rf"{minus}[\d.]+(?:e{minus}?\d+)?"
         text = re.sub(rf"^\(({below}|[\d.]+e{minus}\d+)\)(?=·|\*(?!\*)|/| \\cdot)", r"\1", text)
         text = re.sub(rf"(?:(?<=[+{self.minus}] )|(?<={self.minus}))({below})", r"(\1)", text)
-        return self._spaced(text, e, values.get(next((s.args[0] for s in symbols_of(told)), "")))
+        return self._spaced(text, e, values.get(next((s.args[0] for s in symbols_of(told)), ""), ""))
 
     def _flow(self, e: Ink) -> bool:
         """Whether a fluxion or a velocity is in it."""
         return any(split(s.args[0])[0] in self.book.flows for s in symbols_of(e))
 
-    def _spaced(self, text: str, e: Any, first: str | None) -> str:
+    def _spaced(self, text: str, e: Any, first: str = "") -> str:
         """L̇_y · ẏ_x: what came in stands apart from what it meets."""
-        lead = next((s for s in symbols_of(e)), None)
-        if self.form == "notation" and lead is not None and split(lead.args[0])[0] in self.book.flows:
-            lead_text = f"{first or lead.args[0]}·"
-            if text.startswith(lead_text):
-                return f"{lead_text[:-1]} · {text[len(lead_text) :]}"
+        lead = next(symbols_of(e), None)
+        if self.form == "notation" and lead is not None and self._flow(lead):
+            first = first or lead.args[0]
+            if text.startswith(f"{first}·"):
+                return f"{first} · {text[len(first) + 1 :]}"
         return text
 
     def joined(self, texts: Sequence[str]) -> str:
@@ -168,22 +162,17 @@ class Pen:
             whole = [x.whole for x in line.terms]
             text = "" if whole[0] is None else self.joined([self.symbols(e) for e in whole])
             rows.append(Row(self.symbol(line.symbol), text, remark=self.shape(line.value)))
-        all_move = not line.terms and bool((line.value == 1).all())
-        name = self.symbol(line.symbol if all_move else label(line.symbol, line.at, line.value.size))
+        name = self.symbol(line.symbol if line.every else label(line.symbol, line.at, line.value.size))
         rows.append(Row(name, *self.worked(line), self.words(self.remark(line)), inner))
         for part, inside in dict(p for x in line.terms for p in parts_of(x.worked)).items():
             cells = _once(self.symbols(inside), self.numbers(inside), self.figure(inside.sample))
             rows.append(Row(self.symbol(part), *cells, inner=True))
         if line.check is not None:
             o, predicted, happened = map(self.figure, line.check[:3])
-            said = {"right": "right", "wrong": "WRONG", "kink": "a kink, where its two sides differ"}.get(
-                line.check.verdict
-            )
-            said = (
-                self.words("L moved by ") + happened + self.words(f": {said}")
-                if said
-                else self.words("L is not finite here")
-            )
+            verdict = {"right": "right", "wrong": "WRONG", "kink": "a kink, where its two sides differ"}
+            said = self.words("L is not finite here")
+            if line.check.verdict in verdict:
+                said = self.words("L moved by ") + happened + self.words(f": {verdict[line.check.verdict]}")
             product = f"{self.figure(line.value[line.at])}{self.times}{o}"
             rows.append(Row(f"{name}{self.times}o", product, "", predicted, said, True))
         return rows
@@ -196,7 +185,7 @@ class Pen:
         elif len(line.feeds) > 1:
             said.append(f"feeds {feeds[0]} {'twice' if len(line.feeds) == 2 else f'{len(line.feeds)} times'}")
         if not line.terms:
-            said.append("given, for every element" if line.value.size > 1 and (line.value == 1).all() else "given")
+            said.append("given, for every element" if line.every else "given")
         elif line.end and not math.isnan(x := float(line.value[line.at])):
             name = label(self.book.names[line.tensor], line.at, line.value.size)
             said.append(f"raise {name} and L {'rises' if x > 0 else 'falls'}" if x else f"L does not answer {name}")
@@ -220,13 +209,6 @@ def _once(symbols: str, numbers: str, result: str) -> tuple[str, str, str]:
 def listed(names: Sequence[str]) -> str:
     shown = [*names[:3], f"{len(names) - 3} more"] if len(names) > 4 else [*names]
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
-
-
-def _steps(e: Any) -> int:
-    """How many operations lie one within the other; a square is one."""
-    if not isinstance(e, Ink) or e.op in ("symbol", "number", "part"):
-        return 0
-    return 1 + max((_steps(x) for x in e.args), default=0)
 
 
 _IN_LATEX = {
@@ -274,22 +256,21 @@ def aligned(rows: Sequence[Row | str]) -> list[str]:
             out.append(f"  {r}")
             continue
         head = "  " + _pad("  " * r.inner + r.label, labels)
-        cells = [c for c in (r.symbols, r.numbers, r.result) if c]
+        cells = list(filter(None, r[1:4]))
         if r in flat:
-            if len(cells) > 1:  # each in its own column
-                cells = [r.symbols, r.numbers, r.result]
-            line = "".join(
-                f"{' = ' if c else '   '}{_pad(c, w)}" for c, w in zip(cells or [""], widths, strict=False) if w
-            )
+            columns = r[1:4] if len(cells) > 1 else cells or [""]
+            line = "".join(f"{' = ' if c else '   '}{_pad(c, w)}" for c, w in zip(columns, widths, strict=False) if w)
             out.append(f"{head}{line}   {r.remark}".rstrip())
         else:
-            out += [f"{head if k == 0 else ' ' * (labels + 2)} = {cell}" for k, cell in enumerate(cells)]
+            out += [f"{' ' * (labels + 2) if k else head} = {cell}" for k, cell in enumerate(cells)]
             out[-1] += f"   {r.remark}" if r.remark else ""
     return out
 
 
 def in_math(r: Row | str, equals: str = " = ") -> str:
-    """A row in LaTeX."""
-    if isinstance(r, str):
-        return upright(r)
-    return equals.join([r.label, " = ".join(filter(None, r[1:4]))]) if any(r[1:4]) else r.label
+    """A row in LaTeX, without its remark."""
+    return upright(r) if isinstance(r, str) else equals.join(filter(None, [r.label, " = ".join(filter(None, r[1:4]))]))
+
+
+def remark(r: Row | str, frame: str) -> str:
+    return frame.format(r.remark) if isinstance(r, Row) and r.remark else ""

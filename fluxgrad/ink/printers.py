@@ -8,6 +8,7 @@ its name but what Python itself has a sign for (+, @, x[i], …) and what only g
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
@@ -784,30 +785,44 @@ class Ascii(Printer):
         return f"{float(c):.12g}"
 
 
+def can_print() -> bool:
+    """Whether a dot can be printed where print writes to."""
+    try:
+        "L\u0307ẏ·−".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def ascii_name(name: str) -> str:
     """L̇_x as dL/dx, ẏ_x as dy/dx, ẋ as x', ÿ_x as d2y/dx2."""
     letter, _, rest = name.partition("_")
     bare = unicodedata.normalize("NFD", letter)
     if len(bare) == 2 and bare.endswith("\u0307"):
-        return f"d{bare[0]}/d{_plain_ascii(rest)}" if rest else f"{bare[0]}'"
+        return f"d{bare[0]}/d{in_ascii(rest)}" if rest else f"{bare[0]}'"
     if len(bare) == 2 and bare.endswith("\u0308"):
-        return f"d2{bare[0]}/d{_plain_ascii(rest)}2" if rest else f"{bare[0]}''"
-    return _plain_ascii(name)
+        return f"d2{bare[0]}/d{in_ascii(rest)}2" if rest else f"{bare[0]}''"
+    return in_ascii(name)
 
 
-def _plain_ascii(text: str) -> str:
-    """Letters by their names: δ is delta, ŷ y_hat."""
+_IN_ASCII = {"…": "...", "−": "-", "×": "x", "·": "*", "“": '"', "”": '"', "∂": "d", "Σ": "sum"}
+
+
+def in_ascii(text: str) -> str:
+    """Letters by their names: δ is delta, ŷ y_hat, é e; of what has no such letters the number."""
 
     def spelled(c: str) -> str:
         if c.isascii():
             return c
-        if c in "…":
-            return "..."
-        bare = unicodedata.normalize("NFD", c)
+        if c in _IN_ASCII:
+            return _IN_ASCII[c]
+        bare = unicodedata.normalize("NFKD", c)
         if bare[0].isascii():
-            return bare[0] + "_hat" * ("\u0302" in bare)
-        name = re.search(r"LETTER (?:FINAL )?(\w+)$", unicodedata.name(c, ""))
-        return name[1].lower() if name else f"u{ord(c):04x}"
+            return "".join(filter(str.isascii, bare)) + "_hat" * ("\u0302" in bare)
+        if unicodedata.combining(c):
+            return ""
+        name = re.search(r"(CAPITAL|SMALL) LETTER (?:FINAL )?(\w+)", unicodedata.name(c, ""))
+        return f"u{ord(c):04x}" if name is None else name[2].lower() if name[1] == "SMALL" else name[2].capitalize()
 
     return "".join(map(spelled, unicodedata.normalize("NFC", text)))
 

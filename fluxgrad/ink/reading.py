@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fluxgrad.ink.operand import Ink, Length, number, symbol
-from fluxgrad.ink.printers import Ascii, Latex, Printer, Source, identifier
+from fluxgrad.ink.printers import Ascii, Latex, Printer, Source, can_print, identifier
 from fluxgrad.rules.kinds import Constant, Elementwise, Row, letters
 
 DOT = "\u0307"
@@ -220,8 +220,10 @@ class _Straight(Source):
 
 
 def read(row: Row, form: str) -> str:
-    """A row as "notation", "latex", "ascii" or "source"."""
+    """A row as "notation", "latex", "ascii" or "source"; as "text" in notation where that can be printed, else in ASCII."""
     reading = Reading(row)
+    if form == "text":
+        form = "notation" if can_print() else "ascii"
     if form == "source":
         return reading.source()
     return reading.text({"notation": Printer, "latex": Latex, "ascii": Ascii}[form]())

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 import operator
 import re
-import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fluxgrad.ink.element import label
+from fluxgrad.ink.printers import can_print, in_ascii
 from fluxgrad.sweep import flows, order, value_and_grad
 from fluxgrad.tensor import Array, Tensor
 
@@ -78,7 +77,7 @@ class Wiggle(NamedTuple):
             f"  difference  {'':<{width - 1}} = {_g(self.difference, 2)}",
         ]
         text = "\n".join(lines)
-        return text if can_print() else in_ascii(re.sub("L\u0307_", "dL/d", text.replace("Σ", "sum")))
+        return text if can_print() else in_ascii(re.sub("L\u0307_", "dL/d", text))
 
     def __repr__(self) -> str:
         return str(self)
@@ -86,31 +85,6 @@ class Wiggle(NamedTuple):
 
 def _g(x: float, digits: int = 6) -> str:
     return f"{float(x):.{digits}g}".replace("e-0", "e-").replace("-", "−")
-
-
-def can_print() -> bool:
-    """Whether a dot can be printed where print writes to."""
-    try:
-        "L\u0307·−".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
-
-
-_IN_ASCII = {"…": "...", "−": "-", "×": "x", "·": "*", "“": '"', "”": '"', "∂": "d"}
-
-
-def in_ascii(text: str) -> str:
-    """In ASCII: α is alpha, é is e, and of what has no such letters the number."""
-    out = ""
-    for c in text:
-        greek = re.match(r"GREEK (SMALL|CAPITAL) LETTER (\w+)", unicodedata.name(c, ""))
-        plain = unicodedata.normalize("NFKD", c).encode("ascii", "ignore").decode()
-        if greek:
-            out += greek[2].lower() if greek[1] == "SMALL" else greek[2].capitalize()
-        else:
-            out += _IN_ASCII.get(c) or plain or ("" if unicodedata.combining(c) else f"u{ord(c):x}")
-    return out
 
 
 def wiggle(

@@ -98,7 +98,7 @@ class Row:
         return f"<{self.kind} rule {self.name}: {self.form}>"
 
     def __str__(self) -> str:
-        return self._read("notation")
+        return self._read("text")
 
     @property
     def latex(self) -> str:

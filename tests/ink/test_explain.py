@@ -437,3 +437,10 @@ def test_refusals(neuron):
     ]:
         with pytest.raises(error, match=says):
             call()
+
+
+def test_a_number_that_asks_for_its_fluxion_midway():
+    w, x = fg.Tensor(2.0), leaf(3.0, "x")
+    y = w * x
+    w.requires_grad = True
+    assert explain(y * w).steps[-1].result == fg.flows(y * w)[x]

@@ -6,6 +6,7 @@ teacher would write them.
 from __future__ import annotations
 
 import ast
+import io
 import re
 import subprocess
 import sys
@@ -463,6 +464,11 @@ def test_ink_knows_no_row_by_name():
                 found[node.value] = f"{file.name}:{node.lineno}"
     foreign = {name: where for name, where in found.items() if name not in LANGUAGE}
     assert not foreign, f"ink names a row, but must not know any: {foreign}"
+
+
+def test_a_terminal_without_dots_gets_ascii(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert str(fg.rules["tanh"]) == fg.rules["tanh"].ascii == "tanh(x):  dy/dx = 1 - y**2"
 
 
 def test_computing_needs_no_paper():

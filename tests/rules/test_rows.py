@@ -280,7 +280,8 @@ def test_kernels_stay_in_float32(sample: Sample):
         g = random(np.shape(y), 3).astype(np.float32).view(Watched)
         found = [backs[i](g, saved, None) for i in sample.flows]
         assert {np.asarray(c).dtype for c in [y, *found]} == {np.dtype(np.float32)}
-    assert Watched.seen or sample.row.variadic, "nothing was watched"  # concatenate and stack compute nothing: they move
+    # Concatenate and stack compute nothing: they move.
+    assert Watched.seen or sample.row.variadic, "nothing was watched"
     assert np.dtype(np.float64) not in Watched.seen
 
 
