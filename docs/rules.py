@@ -27,10 +27,11 @@ print(fg.rules["tanh"].source)
 {example}
 ```
 
-An **elementwise** rule gives its local fluxions ẏ_x; a **linear** or **fused** one gives what it sends back, L̇_x. The output is y, of a loss L; what a name stands for that is none
-of the inputs follows after *where*. [The notation](notation.md#letters) has the letters. Where an input was stretched by broadcasting, the engine adds up what is sent back; a rule need not say so.
+An **elementwise** rule gives its local fluxions ẏ_x; a **linear** or **fused** one gives what it sends back, L̇_x. The output is called y, or L if the rule is a loss. Other names are
+defined after *where*, or in [the notation](notation.md#letters), which has the letters and the signs; [the architecture](architecture.md#three-kinds-of-row) has the three kinds. Where an input was stretched by broadcasting, the engine adds up what is sent back; a rule need not say so.
 
-At a kink there is no right or wrong: the choice is ours, and the table names it. Where NumPy has a function of the rule's name, that function calls it; of the losses the functions in `fg.losses` do.
+At a kink there is no right or wrong: the choice is ours, and the table names it. Most rules have the name of the NumPy function that calls them (`inv`, `pinv`, `det`, `solve` and `norm`: in `np.linalg`). Those of `relu`, `sigmoid`, `softplus`, `gelu`, `logsumexp`, `softmax` and `log_softmax` are called as `fg.relu` and so on, and losses by the functions in `fg.losses`.
+The rest are called by other things: `affine` by `fg.nn.Linear`, `getitem` by `x[i]`, `astype` by `x.astype(…)`, `logabsdet` by `np.linalg.slogdet`; `scatter` is the way back of `x[i]`, and `share` that of `np.maximum` and its kin.
 """
 
 

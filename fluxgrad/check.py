@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
+import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -68,7 +69,18 @@ def check_grads(f: Callable[..., Any], *args: Any, modes: Sequence[str] = ("fwd"
     if not modes or not {"fwd", "rev"} >= set(modes) or not 1 <= order < len(_DOTS):
         raise ValueError(f"check_grads: modes of 'fwd' and 'rev', order of 1 to 4; given {modes!r} and {order!r}")
     rule = f if isinstance(f, Row) else implementations.get(f) if isinstance(f, Hashable) else None
-    case = _of_row(rule, *rule.bind(args, {})) if isinstance(rule, Row) else _of_function(f, args)
+    if isinstance(rule, Row):
+        operands, options = rule.bind(args, {})
+        for name, option in options.items():
+            forgotten = inspect.signature(rule.value).parameters[name].default is inspect.Parameter.empty
+            if forgotten and not rule._builtin and np.asarray(option).dtype.kind == "f":
+                raise AssertionError(
+                    f"rule {rule.name!r} has no fluxion for {name}, so 0 would flow to it; give it one, "
+                    f"or a default where it is an option"
+                )
+        case = _of_row(rule, operands, options)
+    else:
+        case = _of_function(f, args)
     try:
         with np.errstate(all="ignore"):
             return _run(case, modes, order)
@@ -94,11 +106,16 @@ def check_rule(rule: str | Row, modes: Sequence[str] = ("fwd", "rev"), order: in
     }  # a wiggle needs its digits
     given = row.sample[0] if row.sample else ()
     moving = [k for k in range(len(operands)) if k >= len(given) or not isinstance(given[k], np.ndarray)]  # not labels
+    left_out = []
     try:
         with np.errstate(all="ignore"):
-            return _run(_of_row(row, operands, options, moving), modes, order)
+            left_out += _run(_of_row(row, operands, options, moving), modes, order)
+            mixed = [x * _signs(x.shape) if k in moving else x for k, x in enumerate(operands)]
+            if np.isfinite(row.value(*mixed, **options)).all():  # log has no value there
+                left_out += _run(_of_row(row, mixed, options, moving), modes, order)
     except _Wrong as wrong:
         raise AssertionError(str(wrong)) from None
+    return left_out
 
 
 def _run(first: _Case, modes: Sequence[str], order: int) -> list[str]:
@@ -229,6 +246,10 @@ def _paths(nest: Any, name: str) -> Iterator[str]:
 def _random(seed: int, n: int) -> Array:
     """Numbers of both signs, none near 0 or ±1."""
     return np.random.default_rng(seed).uniform(0.25, 0.95, n) * (-1.0) ** np.arange(n)
+
+
+def _signs(shape: tuple[int, ...]) -> Array:
+    return np.where(np.arange(math.prod(shape)) % 2, 1.0, -1.0).reshape(shape)
 
 
 def _flat(arrays: Sequence[Any]) -> Array:
@@ -401,12 +422,15 @@ class _Test:
             if against_reverse and row and row.kernel:
                 return "the kernel is right, the definition (which a push reads) is not"
             if against_reverse and isinstance(row, Linear):
-                return "the operation is not linear in the way that its rule says (jointly=)"
+                return "the operation is not linear, f(u + v) = f(u) + f(v), in the way that its rule says (jointly=)"
             found = [text for text, guess in _factors(want) if (abs(guess - got) <= 10 * doubt).all()]
             return found[0] if found else _NO_FACTOR
 
-        for i, name in enumerate(self.case.names):
-            v = np.where((self.input == i) & self.smooth, self.v, 0)
+        both_ways = (
+            (1, -1) if self.case.row and isinstance(self.case.row[0], Linear) else (1,)
+        )  # relu is linear one way
+        for (i, name), way in itertools.product(enumerate(self.case.names), both_ways):
+            v = np.where((self.input == i) & self.smooth, way * self.v, 0)
             got, want, doubt = push(v), v @ self.slope, abs(v) @ self.slope_doubt
             doubt[self.kink[self.input == i].any(axis=0)] = np.inf
             self.require(got, want, doubt, looks(got, want, doubt), f"the push ẏ of {name}'s velocity")

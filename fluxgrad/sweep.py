@@ -87,7 +87,7 @@ def _sum(a: Any, b: Any) -> Any:
 
 
 def _as_tensors(t: Tensor) -> tuple[Any, ...]:
-    """A node's operands to be read as a new graph; a leaf that was given other numbers since cannot be."""
+    """A tensor's operands to be read as a new graph; a leaf that was given other numbers since cannot be."""
     for p, x in zip(t.operands, t.inputs, strict=True):
         if p._value is not x and not np.array_equal(p._value, x, equal_nan=True):
             raise RuntimeError(
@@ -263,8 +263,8 @@ class Flows:
 def flows(L: Tensor, gradient: ArrayLike | None = None) -> Flows:
     """The record of the backward sweep from L, without touching any .grad.
 
-    Raises ValueError where nothing requires grad, or for a gradient of another shape than L's. `gradient` is L̇ of L
-    itself: ones, unless given.
+    Raises ValueError where nothing requires grad, or for a gradient of another shape than L's. `gradient` is L̇_L,
+    of L itself: ones, unless given.
 
     >>> import fluxgrad as fg
     >>> x = fg.Tensor(3.0, requires_grad=True, name="x")
@@ -404,7 +404,7 @@ def _recorded() -> _Switch:
 
 def leaves(nest: Any, build: Any = None, who: str = "") -> list[Any]:
     """The arrays in a nest of tuples, lists and dicts, in order: in that of `build`, where one is given, and then the nest
-    must be built like it."""
+    must have the same structure."""
     if build is None:
         build = nest
     kind = type(build)
@@ -433,7 +433,7 @@ def _build(nest: Any) -> str:
 
 
 def like(nest: Any, values: Iterator[Any]) -> Any:
-    """A nest of the same build, its arrays replaced by the next values."""
+    """The same structure (tuple, list, dict), its arrays replaced by the next values."""
     if isinstance(nest, tuple) and hasattr(nest, "_fields"):
         return type(nest)(*(like(part, values) for part in nest))
     if isinstance(nest, tuple | list):
@@ -602,9 +602,9 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..
 
 
 def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """(y, pull): f's value, and the function that pulls a fluxion of y's build back to one of each primal, as a tuple.
+    """(y, pull): f's value, and the function that pulls L̇_y, built like y, back to a tuple of one L̇_x for each primal.
 
-        pull(ẏ) = (ẏ · ∂y/∂x, …)
+        pull(L̇_y) = (L̇_y · ẏ_x, …)
 
     An input that f ignores gets zeros. Raises ValueError for a fluxion of another shape than y's.
 
@@ -626,9 +626,9 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
 def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """(y, ẏ): f's value at the primals, and its velocity where they move with the tangents (a forward sweep).
 
-        ẏ = Σ ∂y/∂x · ẋ
+        ẏ = Σ ẏ_x · ẋ
 
-    Raises ValueError where the tangents do not have the primals' build and shapes.
+    Raises ValueError where the tangents do not have the primals' structure (tuple, list, dict) and shapes.
 
     >>> import numpy as np, fluxgrad as fg
     >>> fg.jvp(lambda x: x**2, (np.array([1.0, 2.0]),), (np.array([1.0, 10.0]),))
@@ -659,7 +659,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
 def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """A function that gives ∂y/∂x, of shape y.shape + x.shape: one pull for each element of y.
 
-    Where y or x is a nest, a nest of y's build of nests of x's.
+    Where y or x is a nest, the result has the same structure (tuple, list, dict) as y, and each part of it that of x.
 
     >>> import numpy as np, fluxgrad as fg
     >>> fg.jacobian(lambda x: x**2)(np.array([1.0, 2.0]))

@@ -202,7 +202,7 @@ class Tensor:
 
     @property
     def grad(self) -> Array | None:
-        """L̇ of this leaf, summed over the sweeps since it was last None: ∂L/∂t, an ndarray of its shape and dtype."""
+        """L̇_x of this leaf x, summed over the sweeps since it was last None: ∂L/∂x, an ndarray of its shape and dtype."""
         return self._grad
 
     @grad.setter
@@ -290,7 +290,7 @@ class Tensor:
     def backward(self, gradient: ArrayLike | None = None) -> None:
         """Sweep back from here: add L̇_x to the .grad of every leaf x that requires it.
 
-        `gradient` is L̇ of this tensor itself: 1 for a scalar, and of its shape otherwise. Nothing is released, so a
+        `gradient` is L̇_y of this tensor y itself: 1 for a scalar, and of its shape otherwise. Nothing is released, so a
         second call adds again. Raises ValueError where nothing requires grad, or for a gradient of another shape.
         """
         sweep.backward(self, gradient)
@@ -801,6 +801,12 @@ def apply(row: Row, args: tuple[Any, ...], options: dict[str, Any] = _NONE) -> T
 def bind(row: Row, args: Sequence[Any], options: dict[str, Any], name: str | None = None) -> Tensor:
     """`apply` for a caller outside: sort operands from options, check their names, and copy what could be written to."""
     operands, options = row.bind(args, options, name)
+    for key, option in options.items():
+        if isinstance(option, Tensor) and option._requires:
+            raise TypeError(
+                f"{name or row.name}: {key} is an option of this rule, which has no fluxion for it, but it was given a tensor that "
+                f"requires grad; give the rule a fluxion for {key}, or give it {key}.data"
+            )
     return apply(row, operands, {k: _plain_option(v) for k, v in options.items()} if options else options)
 
 

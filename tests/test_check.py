@@ -132,11 +132,11 @@ PLANTED = {
     ),
     "transposed": Planted("this is L̇_y itself", "L̇_x", li, (turned, same), (square,)),
     "not jointly linear": Planted(
-        "not linear in the way", "the push ẏ", li, (np.matmul, matmul_x, matmul_w), (x2, w2)
+        "the operation is not linear", "the push ẏ", li, (np.matmul, matmul_x, matmul_w), (x2, w2)
     ),
-    "not linear": Planted("not linear in the way", "the push ẏ", li, (lambda x: 3 * x + 1, lambda g, x: 3 * g)),
+    "not linear": Planted("the operation is not linear", "the push ẏ", li, (lambda x: 3 * x + 1, lambda g, x: 3 * g)),
     "not in each": Planted(
-        "not linear in the way", "the push ẏ", li, (plus_b, same, same), (x1, w1), {"jointly": False}
+        "the operation is not linear", "the push ẏ", li, (plus_b, same, same), (x1, w1), {"jointly": False}
     ),
     "not linear in L̇_y": Planted(
         "it is not linear in L̇_y", "L̇_x", li, (thrice, lambda g, x: np.where(np.abs(g) < 1, 3 * g, 0))
@@ -580,3 +580,48 @@ def test_a_rule_by_its_name_or_itself() -> None:
             fg.check_rule(rule)
     with pytest.raises(KeyError, match="no rule is called 'good'"):
         fg.check_rule("good")
+
+
+# ----- A rule of which a part is forgotten -----
+
+
+def test_an_input_without_a_fluxion_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"value takes \(x, w\), but 1 fluxion is given; give one for each input"):
+        el("mulq x·w", lambda x, w: x * w, lambda y, x, w: w)
+    mull = li("mull x·w", lambda x, w: x * w, lambda g, x, w: g * w, jointly=False)
+    with pytest.raises(TypeError, match="w is an option of this rule, which has no fluxion for it"):
+        fg.grad(mull, (0, 1))(2.0, 3.0)
+    with pytest.raises(AssertionError, match="no fluxion for w, so 0 would flow to it"):
+        fg.check_grads(mull, 2.0, 3.0)
+
+
+def test_parts_that_do_not_fit() -> None:
+    with pytest.raises(TypeError, match=r"rule 'bad': fluxion 1 must take \(y, x\): too many positional arguments"):
+        el("bad x", lambda x: x * x, lambda x: 2 * x)
+    with pytest.raises(TypeError, match=r"value takes \(x\), but 2 fluxions are given"):
+        el("bad x", lambda x: x * x, lambda y, x: 2 * x, lambda y, x: x)
+    for form in ("", np.sin):
+        with pytest.raises(TypeError, match="begins with its form"):
+            el(form, np.sin, lambda y, x: np.cos(x))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"the name 'tanh' belongs to a built-in rule .*by name="):
+        el("tanh2 x", np.tanh, lambda y, x: 1 - y * y)
+
+
+def test_relu_is_not_linear() -> None:
+    bent = li("bent x", lambda x: np.maximum(x, 0), lambda g, x: g * (x > 0))
+    for x in ([1.0, -2.0], [-1.0, 2.0], [3.0], [-3.0]):
+        with pytest.raises(AssertionError, match=r"bent'[\s\S]*not linear|rule 'bent'"):
+            fg.check_grads(bent, np.array(x))
+
+
+@pytest.mark.parametrize(
+    ("value", "fluxion"),
+    [
+        (np.abs, lambda y, x: 1),
+        (lambda x: np.where(x > 0, x, 0.1 * x), lambda y, x: 1),
+        (lambda x: abs(x) * x, lambda y, x: 2 * x),
+    ],
+)
+def test_a_rule_alone_is_tested_below_zero_too(value: Any, fluxion: Any) -> None:
+    with pytest.raises(AssertionError, match="wrong for rule 'half'"):
+        fg.check_rule(el("half x", lambda x: value(x), fluxion))

@@ -12,7 +12,7 @@ import numpy as np
 from fluxgrad.ink.element import element, summed
 from fluxgrad.ink.names import DOT, names_of
 from fluxgrad.ink.operand import Ink, number, symbol
-from fluxgrad.ink.printers import Printer
+from fluxgrad.ink.printers import Printer, settled
 from fluxgrad.ink.wiggle import Check
 from fluxgrad.rules.kinds import Elementwise, Fused, chain
 from fluxgrad.rules.linear import unstretch
@@ -90,7 +90,7 @@ class Book:
                 c = chain(g, row.fluxions[i](y, *inputs, **step.options))
             else:
                 c = row.pull(i, g, y, inputs, step.options)
-            return self._apart(unstretch(c if isinstance(c, Ink) else number(c), shape))
+            return self._apart(settled(unstretch(c if isinstance(c, Ink) else number(c), shape)))
 
         whole, unread = reads(sent), self.unread(step, step.contributions[i])
         whole = unread if whole is None else whole
@@ -116,13 +116,14 @@ class Book:
                     if v is not None:
                         term: Any = summed(unstretch(row.pull(i, g, y, inputs, step.options), v.sample.shape) * v)
                         total = term if total is None else total + term
-                return None, self._apart(total)
+                return None, self._apart(settled(total))
             whole = row.push(moving, y, inputs, step.options)
             if isinstance(whole, Ink) and whole.op == row.name and not isinstance(row.value, np.ufunc):
                 named = whole
                 opened = reads(lambda: row.value(*named.args, **named.options))
                 whole = named if opened is None else opened
-            whole = self._apart(whole if np.shape(whole) == y.sample.shape else np.broadcast_to(whole, y.sample.shape))
+            whole = whole if np.shape(whole) == y.sample.shape else np.broadcast_to(whole, y.sample.shape)
+            whole = self._apart(settled(whole))
             return whole, element(whole, at)
 
         found = reads(moves)
@@ -134,7 +135,7 @@ class Book:
         opened = None if isinstance(row, Elementwise) else reads(lambda: row.value(*inputs, **step.options))
         if opened is None or (isinstance(row, Fused) and len(printed(Printer(), opened)) > 60):
             opened = reads(lambda: row(*inputs, **step.options))
-        return self._apart(opened)
+        return self._apart(settled(opened))
 
     def unread(self, step: Step, value: Any) -> Ink:
         return symbol(f"“what {step.row.name} gives”", value)

@@ -23,8 +23,10 @@ from fluxgrad.ink.operand import Ink, Length, number, symbol
 from fluxgrad.ink.printers import notation
 from fluxgrad.rules.kinds import Constant, Elementwise, rules
 
-SHOWN = 4
+SHOWN = 6
 """So many terms of a sum are written out; of a longer one the first two and the last, with REST between."""
+PRODUCTS = 4
+"""So many of a product of matrices, whose terms are twice as wide."""
 REST = "…"
 _TRACED = 64  # of how many numbers a sum may be taken apart by asking, one at a time
 
@@ -98,7 +100,7 @@ class _Elements:
             condition, a, b = e.args
             taken = condition.sample if isinstance(condition, Ink) else np.asarray(condition)
             return self.of(a if taken[_fit(index, taken.shape)] else b, index)
-        if _is_elementwise(e):
+        if _is_elementwise(e) or e.op == "astype":
             operands = [self.of(x, index) if _is_operand(x) else x for x in e.args]
             return Ink(e.op, operands, sample, e.options)
         if e.op in ("sum", "mean"):
@@ -117,13 +119,13 @@ class _Elements:
             return symbol(str(int(n)), int(n)) if n != 1 else number(1)
         return symbol(name, int(n))
 
-    def total(self, values: Any, term: Callable[[int], Any]) -> Any:
+    def total(self, values: Any, term: Callable[[int], Any], shown: int = SHOWN) -> Any:
         """A sum of terms, of which these are the values."""
         values = np.asarray(values)
         n = values.size
         if n == 0:
             return number(0)
-        if n <= SHOWN:
+        if n <= shown:
             return reduce(operator.add, map(term, range(n)))
         return term(0) + term(1) + symbol(REST, values[2:-1].sum()) + term(n - 1)
 
@@ -154,7 +156,7 @@ class _Elements:
         row = [batch.pop()] if xs.ndim > 1 else []
         left, right = _fit(tuple(batch), xs.shape[:-2]), _fit(tuple(batch), ws.shape[:-2])
         values = xs[(*left, *row)] * ws[(*right, slice(None), *column)]
-        return self.total(values, lambda k: self.of(x, (*left, *row, k)) * self.of(w, (*right, k, *column)))
+        return self.total(values, lambda k: self.of(x, (*left, *row, k)) * self.of(w, (*right, k, *column)), PRODUCTS)
 
     def _traced(self, e: Ink, index: Index) -> Any:
         """The element of a function that only moves numbers, or adds some up, found out by asking it."""

@@ -24,7 +24,7 @@ from fluxgrad.ink.wiggle import Check, check, element_of
 from fluxgrad.sweep import Flows, Step, flows, push_step
 from fluxgrad.tensor import Array, Tensor
 
-_TERMS = 4  # so many contributions are added up in full
+_TERMS = 6  # so many contributions are added up in full
 
 # ----- The lines -----
 
@@ -170,6 +170,7 @@ class Derivation:
     _left: int
     _mode: str
     _wrt: Sequence[Tensor]
+    _at: bool
     form: Form
 
     @property
@@ -191,14 +192,28 @@ class Derivation:
         names, root = self._book.names, self._book.record.root
         L, told = names[root], listed([names[w] for w in self._wrt]) if self._wrt else ""
         if self._mode == "push":
-            title = f"The push{' from ' * bool(told)}{told}, earliest first (ẋ is the velocity of x):"
+            title = f"The push{' from ' * bool(told)}{told}, earliest first (ẋ is the velocity of x)"
         else:
             start = f"L is {L}; " * (L != "L") + f"{L_DOT}_{L} = 1" + " for each element" * (root.size > 1)
-            title = f"The sweep back{' to ' * bool(told)}{told}, latest first ({start}; {L_DOT}_x is ∂L/∂x, the .grad of x):"
+            start += f"; {L_DOT}_x is ∂L/∂x, the .grad of x"
+            moments = [*{x.check.moment for x in self._lines if x.check is not None}]
+            if moments:
+                start += f"; o{f' = {moments[0]:.6g}' * (len(moments) == 1)} is a small move of x"
+            title = f"The sweep back{' to ' * bool(told)}{told}, latest first ({start})"
+        if not self._at and any(x.terms and x.value.size > 1 for x in self._lines):
+            title += ".\nOf an array one element is worked out, the largest or one that it came from; at= picks another"
+        title += ":"
         if form == "ascii":
             title = title.replace("ẋ", "x'").replace(f"{L_DOT}_x is ∂L/∂x,", "dL/dx is").replace(f"{L_DOT}_", "dL/d")
             title = in_ascii(title)
         return "The values, as they were made:", title
+
+    def _given(self, form: Form) -> str:
+        """Of a root that is a leaf: that there is nothing to work out."""
+        pen, root, name = Pen(self._book, form), self._book.record.root, self._book.names[self._book.record.root]
+        own = self._book.velocity(root) if self._mode == "push" else self._book.fluxion(root)
+        said = pen.words(" was given, not computed: "), pen.words(" for each element" * (root.size > 1))
+        return f"{pen.symbol(name)}{said[0]}{pen.symbol(own)} = 1{said[1]}"
 
     def _blocks(self, form: Form) -> tuple[list[Row | str], list[Row | str]]:
         """The values that the sweep speaks of, and the sweep."""
@@ -215,6 +230,9 @@ class Derivation:
 
     def text(self, form: Form) -> str:
         """The derivation in one of the three forms."""
+        if not self._book.record.steps:
+            given = self._given(form)
+            return f"\\begin{{aligned}}\n{given}\n\\end{{aligned}}" if form == "latex" else given
         values, sweep = self._blocks(form)
         if form != "latex":
             above, title = self._titles(form)
@@ -231,6 +249,8 @@ class Derivation:
         return f"$\\displaystyle {self.text('latex')}$"
 
     def _repr_markdown_(self) -> str:
+        if not self._book.record.steps:
+            return self._repr_latex_()
         out = []
         for title, rows in zip(self._titles("notation"), self._blocks("latex"), strict=True):
             out += [re.sub(r"([\\`*_{}\[\]<>|$#])", r"\\\1", title), "", "| | |", "|---|---|"]
@@ -247,7 +267,7 @@ def explain(
     limit: int = 40,
     form: Form = "notation",
 ) -> Derivation:
-    """The worked derivation of L̇: each step of the backward sweep as symbol = symbols = numbers = result.
+    """The worked derivation of L̇_x for every x: each step of the backward sweep as symbol = symbols = numbers = result.
 
     `explain(L, w)` shows only the paths to w. Of an array one element is worked out: `at` of w (without w: of every array
     that has it), else the largest, and then those that it came from. `check=True` moves each leaf by a small o, and puts
@@ -259,9 +279,8 @@ def explain(
     IndexError for an element that is nowhere.
 
     >>> import fluxgrad as fg
-    >>> from fluxgrad.ink.explain import explain
     >>> x = fg.Tensor(3.0, requires_grad=True, name="x")
-    >>> print(explain(x * x))
+    >>> print(fg.explain(x * x))
     The values, as they were made:
       L = x² = 3² = 9
     <BLANKLINE>
@@ -295,7 +314,7 @@ def explain(
         lines, first, left = _forwards(book, wrt, given, limit)
     else:
         lines, first, left = _backwards(book, wrt, given, limit, check)
-    return Derivation(book, lines, first, left, mode, wrt, form)
+    return Derivation(book, lines, first, left, mode, wrt, at is not None, form)
 
 
 __all__ = ["Derivation", "Worked", "explain", "names_of"]

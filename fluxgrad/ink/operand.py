@@ -70,6 +70,18 @@ class Ink:
     def __part__(self, name: str) -> Ink:
         return Ink("part", (self,), self.sample, {"name": name})
 
+    def __getattr__(self, name: str) -> Any:
+        """A method that arrays have too, x.sum(): NumPy's function of that name, of x."""
+        function = getattr(np, name, None)
+        if name.startswith("_") or not callable(function) or not hasattr(np.ndarray, name):
+            raise AttributeError(f"an expression has no {name!r}")
+
+        def method(*args: Any, **options: Any) -> Any:
+            together = name in ("reshape", "transpose") and len(args) > 1  # x.reshape(2, 3)
+            return function(self, args, **options) if together else function(self, *args, **options)
+
+        return method
+
     def __len__(self) -> int:
         return len(self.sample)
 
@@ -118,6 +130,8 @@ def symbol(name: str, sample: Any) -> Ink:
 
 def number(value: Any) -> Ink:
     """A number, or a named constant, in an expression."""
+    if isinstance(value, np.generic | np.ndarray):
+        return Ink("number", (value.item(),), value)
     return Ink("number", (value,), value.value if isinstance(value, Constant) else value)
 
 
@@ -126,7 +140,10 @@ def written(name: str, function: Callable[..., Any], args: Sequence[Any], option
     with np.errstate(all="ignore"):
         found = function(*_nest(args, _sample), **{k: _nest(v, _sample) for k, v in options.items()})
     operands = tuple(
-        number(x) if isinstance(x, int | float | Constant | np.generic) and not isinstance(x, Length) else x
+        number(x)
+        if (isinstance(x, int | float | Constant | np.generic) and not isinstance(x, Length))
+        or (isinstance(x, np.ndarray) and not x.ndim)
+        else x
         for x in args
     )
     if isinstance(found, tuple | list):
@@ -210,7 +227,7 @@ def _binary(ufunc: np.ufunc) -> tuple[Any, Any]:
 
 
 def _known(x: Any) -> Any:
-    return number(x) if isinstance(x, Constant) else x
+    return number(x) if isinstance(x, Constant | np.generic) else x
 
 
 for _name, _ufunc in {

@@ -19,6 +19,7 @@ from fluxgrad.tensor import Array
 
 Form = Literal["notation", "ascii", "latex"]
 _WIDE = 38  # what is longer stands on a line of its own
+_MOST = 12  # terms of one sum: its elements are cut before
 
 
 class Row(NamedTuple):
@@ -81,6 +82,7 @@ class Pen:
     def printer(self, values: dict[str, str] | None = None) -> Printer:
         printer = {"notation": Printer, "ascii": Ascii, "latex": Latex}[self.form](values)
         printer.symbol = self.symbol  # type: ignore[method-assign]
+        printer.most = max(printer.most, _MOST)
         return printer
 
     def symbols(self, e: Any) -> str:
@@ -165,6 +167,9 @@ class Pen:
         name = self.symbol(line.symbol if line.every else label(line.symbol, line.at, line.value.size))
         rows.append(Row(name, *self.worked(line), self.words(self.remark(line)), inner))
         for part, inside in dict(p for x in line.terms for p in parts_of(x.worked)).items():
+            if inside.sample.ndim:  # of a call that is not taken apart
+                rows.append(Row(self.symbol(part), self.symbols(inside), remark=self.shape(inside.sample), inner=True))
+                continue
             cells = _once(self.symbols(inside), self.numbers(inside), self.figure(inside.sample))
             rows.append(Row(self.symbol(part), *cells, inner=True))
         if line.check is not None:
@@ -258,8 +263,10 @@ def aligned(rows: Sequence[Row | str]) -> list[str]:
         head = "  " + _pad("  " * r.inner + r.label, labels)
         cells = list(filter(None, r[1:4]))
         if r in flat:
-            columns = r[1:4] if len(cells) > 1 else cells or [""]
-            line = "".join(f"{' = ' if c else '   '}{_pad(c, w)}" for c, w in zip(columns, widths, strict=False) if w)
+            columns = [c for c, w in zip(r[1:4], widths, strict=True) if w] if len(cells) > 1 else cells or [""]
+            line = "".join(
+                f"{' = ' if c else '   '}{_pad(c, w)}" for c, w in zip(columns, filter(None, widths), strict=False)
+            )
             out.append(f"{head}{line}   {r.remark}".rstrip())
         else:
             out += [f"{' ' * (labels + 2) if k else head} = {cell}" for k, cell in enumerate(cells)]

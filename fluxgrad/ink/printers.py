@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from inspect import signature
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,56 @@ def given(e: Any, condition: Any, holds: bool) -> Any:
     return Ink(e.op, [given(x, condition, holds) for x in e.args], e.sample, e.options)
 
 
+def settled(e: Any) -> Any:
+    """An expression in which what known numbers decide is decided: 2 = 0 is false, so is all that asks for it too; a
+    case is the one that holds; an exponent 3 − 1 is 2."""
+    met: dict[int, Any] = {}
+
+    def of(x: Any) -> Any:
+        if type(x) in (tuple, list):
+            return type(x)(map(of, x))
+        if not isinstance(x, Ink) or x.op in ("symbol", "number"):
+            return x
+        if id(x) not in met:
+            args = tuple(map(of, x.args))
+            options = {k: of(v) if isinstance(v, Ink) else v for k, v in x.options.items()}
+            same = all(a is b for a, b in zip((*args, *options.values()), (*x.args, *x.options.values()), strict=True))
+            met[id(x)] = _decided(x if same else Ink(x.op, args, x.sample, options))
+        return met[id(x)]
+
+    return of(e)
+
+
+def _decided(e: Ink) -> Ink:
+    if e.op in _RELATIONS:
+        if e.op.startswith("logical"):
+            for x, other in (e.args, e.args[::-1]):
+                if _plain_number(x := _ink(x)):  # true and c is c, false and c is false
+                    return _like(e, other if bool(x.args[0]) == (_RELATIONS[e.op] == "and") else x)
+        elif all(_plain_number(_ink(x)) for x in e.args):
+            return _like(e, bool(e.sample.flat[0])) if e.sample.size else e
+    if e.op == "where" and (len(e.args) == 3 or "condition" in e.options):
+        condition, a, b = branches(e)
+        if _plain_number(c := _ink(condition)):
+            return _like(e, a if c.args[0] else b)
+    if e.op == "power":
+        base, n = map(_ink, e.args)
+        if n.op in _ARITHMETIC and not n.sample.ndim and all(_plain_number(_ink(x)) for x in n.args):
+            n = Ink("number", (n.sample.item(),), n.sample)
+        if _is_number(n, 0) or _is_number(n, 1):
+            return _like(e, base if _is_number(n, 1) else 1)
+        return e if n is e.args[1] else Ink(e.op, (base, n), e.sample, e.options)
+    return e
+
+
+def _like(e: Ink, x: Any) -> Ink:
+    """x in e's place, where that is of its shape."""
+    x = _ink(x)
+    if x.op == "number":
+        return Ink("number", x.args, e.sample)
+    return x if x.sample.shape == e.sample.shape else e
+
+
 def whole_shape(x: Any) -> Ink | None:
     """Of what these lengths are the shape."""
     of = [n.of for n in x if isinstance(n, Length) and n.of is not None]
@@ -170,7 +221,10 @@ class Printer:
             shown = self._arguments(value)
             if len(shown) > len(inputs) or not letters(row.form):
                 return self.node(value, SUM)[0]
-        return self.formed(row.form, dict(zip(letters(row.form), inputs, strict=False)), SUM)[0]
+        shown = letters(row.form)
+        if len(shown) < len(inputs):  # the others have their names from the code
+            shown = [x.args[0] for x in inputs]
+        return self.formed(row.form, dict(zip(shown, inputs, strict=False)), SUM)[0]
 
     # ----- Sums and products -----
 
@@ -246,7 +300,8 @@ class Printer:
         out = ""
         for c, fs in shown:
             sign = self.minus if c < 0 else self.plus
-            text = self.product(-c if c < 0 else c, fs, PRODUCT)[0]
+            text, own = self.product(-c if c < 0 else c, fs, PRODUCT)
+            text = f"({text})" if c < 0 and own == SUM else text
             out += f" {sign} {text}" if out else f"{self.minus * (c < 0)}{text}"
         return out + (f" {self.plus} {self.rest}" if len(shown) < len(found) else ""), SUM
 
@@ -441,6 +496,8 @@ class Printer:
 
     def truth(self, e: Ink, level: int) -> str:
         """A condition as a number."""
+        if (labels := _one_hot(e)) is not None:
+            return f"{self.words('one_hot')}({self(labels)})"
         if level > SUM:
             return f"[{self.condition(e)}]"
         return self.chosen([(self.number(1), e)], self.number(0))
@@ -535,6 +592,17 @@ class Printer:
     def fraction(self, c: Any) -> str:
         common = {Fraction(1, 2): "½", Fraction(1, 4): "¼", Fraction(3, 4): "¾"}
         return common.get(c) or f"{float(c):.12g}"
+
+
+def _one_hot(e: Ink) -> Any:
+    """What is compared, number by number, with all of 0, 1, 2, …; None where another thing is."""
+    if _RELATIONS[e.op] != "=" or not e.sample.ndim:
+        return None
+    x, k = e.args
+    n = e.sample.shape[-1]
+    plain = k.args[0] if isinstance(k, Ink) and k.op == "number" else k
+    every = isinstance(plain, np.ndarray) and np.array_equal(plain, np.arange(n))
+    return x.args[0] if every and isinstance(x, Ink) and x.op == "expand_dims" and x.sample.shape[-1] == 1 else None
 
 
 def _has_letter(x: Any) -> bool:
@@ -877,6 +945,7 @@ class Source(Printer):
             return self.code(e.args[0])
         if e.op in OPERATORS:
             a, b = map(self.code, e.args)
+            a = f"({a})" if a.startswith("-") else a  # −2 ** x is −(2 ** x)
             return f"({a} {OPERATORS[e.op]} {b})"
         if e.op == "negative":
             return f"(-{self.code(e.args[0])})"
@@ -910,7 +979,8 @@ def home(name: str) -> str:
 
 def identifier(name: str) -> str:
     """A name as Python takes it: dL_dy for L̇_y."""
-    return re.sub(r"\W", "_", re.sub(r"^(?=\d)", "_", ascii_name(name).replace("/", "_")))
+    name = re.sub(r"\W", "_", re.sub(r"^(?=\d)", "_", ascii_name(name).replace("/", "_")))
+    return name + "_" * iskeyword(name)
 
 
 # ----- The four, as functions -----

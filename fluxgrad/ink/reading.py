@@ -8,12 +8,13 @@ x @ w:  L̇_x = L̇_y @ wᵀ, …            a linear or fused row what it sends
 from __future__ import annotations
 
 import unicodedata
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
 from fluxgrad.ink.operand import Ink, Length, number, symbol
-from fluxgrad.ink.printers import Ascii, Latex, Printer, Source, can_print, identifier
+from fluxgrad.ink.printers import Ascii, Latex, Printer, Source, can_print, identifier, in_ascii
 from fluxgrad.rules.kinds import Constant, Elementwise, Row, letters
 
 DOT = "\u0307"
@@ -23,15 +24,17 @@ MOST = 5000  # so large may a formula be, written out
 class Reading:
     """The expressions of a row: `value`, and for each input a left side and what it equals."""
 
-    def __init__(self, row: Row) -> None:
-        n = 2 if row.variadic else len(row.fluxions)
+    def __init__(self, row: Row, larger: bool = False) -> None:
         numbers, plain = row.example()
+        if larger:
+            numbers = [np.resize(x, [n + 1 for n in x.shape]) for x in numbers]
         given = row.sample[1] if row.sample else {}
-        names = [*letters(row.form), *(c for c in "xwuv" if c not in letters(row.form))][:n]
+        names = _names(row, len(numbers))
         self.row = row
         self.inputs = [symbol(name, x) for name, x in zip(names, numbers, strict=True)]
         self.options = {k: symbol(given[k][0], v) if _is_letter(given[k]) else v for k, v in plain.items()}
-        self.value: Ink = self._value()
+        value = self._value()
+        self.value: Ink = value if isinstance(value, Ink) else number(value)
         self.y = symbol(row.output, self.value.sample)
         self.rules: list[tuple[str, Any]] = []
         for i, name in enumerate(names):
@@ -104,6 +107,17 @@ class Reading:
             blocks.append(_function(f"{name}_{letter}", takes, told, swap))
         imports = "import numpy as np\n" + "import fluxgrad as fg\n" * any("fg." in b for b in blocks)
         return imports + "\n\n" + "\n\n\n".join(blocks) + "\n"
+
+
+def _names(row: Row, n: int) -> list[str]:
+    """What the inputs are called: as in the form, where it shows them all, else as in the code. y is the output, n a count."""
+    names = letters(row.form)
+    if len(names) < n and not row.variadic and not isinstance(row.value, np.ufunc):
+        own = [p.name for p in signature(row.value).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        names = own if len(own) >= n and not row._builtin else names
+    spare = (c for c in (*"xwuv", *(f"x{k}" for k in range(1, n + 1))) if c not in names)
+    names = [next(spare) if c in ("y", "n", "L") else c for c in names[:n]]
+    return [*names, *(next(spare) for _ in range(n - len(names)))]
 
 
 def _is_letter(given: Any) -> bool:
@@ -224,9 +238,18 @@ def read(row: Row, form: str) -> str:
     reading = Reading(row)
     if form == "text":
         form = "notation" if can_print() else "ascii"
+    source = reading.source()
+    counted = None
+    if not row._builtin and source != Reading(row, larger=True).source():  # a loop over x, or len(x), which is no ink
+        counted = " and ".join(dict.fromkeys("×".join(map(str, map(int, e.sample.shape))) for e in reading.inputs))
     if form == "source":
-        return reading.source()
-    return reading.text({"notation": Printer, "latex": Latex, "ascii": Ascii}[form]())
+        return f"# For inputs of {in_ascii(counted)} only: a length was counted.\n{source}" if counted else source
+    text = reading.text({"notation": Printer, "latex": Latex, "ascii": Ascii}[form]())
+    if not counted:
+        return text
+    if form == "latex":
+        return rf"{text}\quad \mathrm{{({counted}\ only)}}"
+    return f"{text}  ({in_ascii(counted) if form == 'ascii' else counted} only)"
 
 
 __all__ = ["Constant", "Reading", "read"]

@@ -121,7 +121,20 @@ class Row:
     def example(self) -> tuple[list[Any], dict[str, Any]]:
         """Operands and options to read the row with where nobody gives any: `sample` says which. The numbers lie between
         0 and 1, or 1 higher where the row has no value there; a square matrix is far from singular."""
-        shapes, options = self.sample or ([(2, 3)] * (2 if self.variadic else len(self.fluxions)), {})
+        if self.sample is not None:
+            return self._example(*self.sample)
+        n = 2 if self.variadic else len(self.fluxions)
+        for shape in ((2, 3), (3, 3), (3,)):
+            try:
+                return self._example([shape] * n, {})
+            except (ValueError, IndexError):
+                continue
+        raise ValueError(
+            f"rule {self.name!r} does not take inputs of shape (2, 3), (3, 3) or (3,), so it cannot be read; "
+            f"say which shapes fit, as in fg.rules[{self.name!r}].sample = ([(2, 3), (3, 4)], {{}})"
+        )
+
+    def _example(self, shapes: Sequence[Any], options: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         options = {k: v[1] if isinstance(v, tuple) and v and isinstance(v[0], str) else v for k, v in options.items()}
         operands = []
         for k, shape in enumerate(shapes):
@@ -304,8 +317,13 @@ def made(function: Callable[..., Any], n: int, **options: Any) -> Any:
     return function(n, **options) if how is None else how(function, (n,), options)
 
 
+_sealed = False
+
+
 def seal() -> None:
     """From here on the names so far belong to built-in rules."""
+    global _sealed
+    _sealed = True
     for row in rules.values():
         row._builtin = True
 
@@ -314,15 +332,48 @@ def _register(row: Row, of: Callable[..., Any]) -> Row:
     """Enter a row by its name, and for the NumPy function that it stands for."""
     known = rules.get(row.name)
     if known is not None and known._builtin:
-        raise ValueError(f"the name {row.name!r} belongs to a built-in rule ({known.form}); choose another first word")
+        how = "choose another first word" if row.form.split()[0] == row.name else "choose another, by name='…'"
+        raise ValueError(f"the name {row.name!r} belongs to a built-in rule ({known.form}); {how}")
+    if _sealed:
+        _refuse_misfits(row)
     rules[row.name] = row
     if isinstance(of, np.ufunc) or (getattr(of, "__module__", "") or "").split(".")[0] == "numpy":
         implementations.setdefault(of, row)
     return row
 
 
+def _refuse_misfits(row: Row) -> None:
+    """An input that has no fluxion would get a wrong one, 0; and a fluxion of the wrong inputs fails far from here."""
+    from inspect import Parameter, signature
+
+    if row.variadic or isinstance(row.value, np.ufunc):
+        return
+    try:
+        parameters = list(signature(row.value).parameters.values())
+    except ValueError:  # a function written in C may not tell
+        return
+    plain = [p for p in parameters if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
+    needed = [p.name for p in parameters if p.default is Parameter.empty and p.kind is not Parameter.VAR_KEYWORD]
+    n, takes = len(row.fluxions), ", ".join(p.name for p in plain)
+    if len(plain) == len(parameters) and (len(plain) < n or (row.kind == "elementwise" and len(needed) > n)):
+        raise TypeError(
+            f"rule {row.name!r}: its value takes ({takes}), but {n} fluxion{'s are' * (n > 1) or ' is'} given; give one for each input"
+        )
+    inputs = [p.name for p in plain[:n]]
+    called = [*{"elementwise": ["y"], "linear": ["g"]}.get(row.kind, ["g", "y"]), *inputs]
+    for i, f in enumerate(row.fluxions):
+        try:
+            signature(f).bind(*called, **dict.fromkeys(needed[n:]))
+        except TypeError as error:
+            raise TypeError(f"rule {row.name!r}: fluxion {i + 1} must take ({', '.join(called)}): {error}") from None
+        except ValueError:
+            continue
+
+
 def _named(form: str, value: Callable[..., Any]) -> str:
     """A row's name: its NumPy function's, else the first word of its form."""
+    if not isinstance(form, str) or not form.split():
+        raise TypeError(f"a rule begins with its form, as in elementwise('swish x', value, *fluxions); given {form!r}")
     if isinstance(value, np.ufunc) or (getattr(value, "__module__", "") or "").split(".")[0] == "numpy":
         return str(value.__name__)
     return form.split()[0].split("(")[0]

@@ -252,6 +252,92 @@ def test_options_and_recorded_values():
     assert (step.symbols, step.numbers, step.result) == (f"2·{LD}_v1 + v1", "2·5 + 6", 16.0)
 
 
+LOSSES = {
+    "mse_loss": np.array([[0.5, -1.0], [2.0, 0.0], [0.1, 0.2], [1.0, 1.5]]),
+    "huber_loss": np.array([[0.5, -1.0], [2.0, 0.0], [0.1, 0.2], [1.0, 1.5]]),
+    "binary_cross_entropy_with_logits": np.eye(2)[[0, 1, 1, 0]],
+    "sigmoid_focal_loss": np.eye(2)[[0, 1, 1, 0]],
+    "cross_entropy": np.array([0, 1, 1, 0]),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_is_explained_in_every_precision(name, dtype):
+    X, target = np.random.default_rng(0).normal(size=(4, 3)).astype(dtype), LOSSES[name]
+    W = leaf(np.random.default_rng(1).normal(size=(3, 2)).astype(dtype), "W")
+    L = getattr(fg.losses, name)(fg.Tensor(X) @ W, target.astype(dtype) if target.dtype.kind == "f" else target)
+    for mode in ("pull", "push"):
+        for form in ("notation", "ascii", "latex"):
+            derivation = explain(L, mode=mode, form=form)
+            assert "gives" not in str(derivation) and derivation.steps[-1].value.dtype == dtype
+            derivation._repr_markdown_()
+    assert explain(L, check=True).steps[-1].check.verdict == "right"
+
+
+def test_labels_are_one_hot_and_each_is_told():
+    z = leaf(np.array([[0.1, 2.0], [1.0, -1.0]], np.float32), "z")
+    text = str(explain(fg.losses.cross_entropy(z, np.array([0, 1])), z, at=(1, 0)))
+    assert "t = one_hot(c1)" in text and re.search(r"t\[1, 0\] += \{ 1 if c1\[1\] = 0, else 0 \} += 0", text)
+
+
+@pytest.mark.parametrize(
+    ("power", "symbols", "numbers"),
+    [(3, "3·a²", "3·2²"), (2, "2·a", "2·2"), (1, "1", ""), (0, "0", ""), (-1, "−1/a²", "−1/2²"), (0.5, "½·a^(−½)", "½·2^(−½)"),
+     (12, "12·a^11", "12·2^11")],
+)  # fmt: skip
+def test_a_known_power_is_written_as_by_hand(power, symbols, numbers):
+    (step,) = explain(leaf(2.0, "a") ** power).steps
+    assert (step.symbols, step.numbers) == (symbols, numbers)
+    assert step.result == pytest.approx(power * 2.0 ** (power - 1))
+    A = leaf([1.0, 2.0], "a")
+    text = str(explain(np.sum(A**power), form="ascii"))
+    assert " if " not in text and "where" not in text
+    for mode in ("pull", "push"):
+        for line in explain(np.sum(A**power), mode=mode)._lines:
+            for x in line.terms:
+                assert float(x.worked.sample) == pytest.approx(float(line.value[line.at]))
+
+
+def test_what_is_not_known_is_left_to_be_seen():
+    a, b = leaf([1.0, 2.0], "a"), leaf(3.0, "b")
+    assert "{ 1 if a = 0 and b = 0, else a }^(b − 1)" in str(explain(np.sum(a**b), a))
+
+
+def test_a_leaf_was_given():
+    w = leaf(3.0, "w")
+    assert str(explain(w)) == str(explain(w, w, check=True)) == f"w was given, not computed: {LD}_w = 1"
+    assert str(explain(w, form="ascii")) == "w was given, not computed: dL/dw = 1"
+    assert str(explain(w, mode="push")) == "w was given, not computed: ẇ = 1"
+    assert str(explain(leaf([1.0, 2.0], "w"))).endswith("= 1 for each element")
+    assert balanced(str(explain(w, form="latex"))) and balanced(explain(w)._repr_markdown_())
+
+
+def test_it_says_what_o_is_once():
+    a, k = leaf(2.0, "a"), leaf(3.0, "k")
+    text = str(explain(a * k, check=True))
+    assert text.count("o = 0.001 is a small move of x") == 1
+    assert "; o is a small move of x)" in str(explain(a * leaf(1e5, "k"), check=True))
+    assert "small move" not in str(explain(a * k))
+
+
+def test_it_says_that_one_element_was_chosen(layer, neuron):
+    L, W, *_ = layer
+    assert "Of an array one element is worked out" in str(explain(L, W)) and "at= picks another:" in str(explain(L, W))
+    assert "picks" not in str(explain(L, W, at=(0, 0))) and "picks" not in str(explain(neuron[0]))
+
+
+def test_six_contributions_are_all_shown():
+    x = leaf(2.0, "x")
+    L = sum((x * k for k in range(2, 7)), 1 * x)
+    step = explain(L).steps[-1]
+    assert len(step.symbols.split(" + ")) == 6 and "…" not in step.symbols and step.result == 21.0
+
+
+def test_a_single_result_has_its_equals_sign():
+    assert f"  {LD}_a = 1   raise a" in str(explain(leaf(2.0, "a") * 1))
+
+
 # ----- Push -----
 
 
