@@ -625,3 +625,19 @@ def test_relu_is_not_linear() -> None:
 def test_a_rule_alone_is_tested_below_zero_too(value: Any, fluxion: Any) -> None:
     with pytest.raises(AssertionError, match="wrong for rule 'half'"):
         fg.check_rule(el("half x", lambda x: value(x), fluxion))
+
+
+def test_parts_that_fit_though_they_are_written_otherwise() -> None:
+    class Cube:
+        def __call__(self, x: Any) -> Any:
+            return x**3
+
+    for rule, inputs in (
+        (el("times x·w", lambda *xs: xs[0] * xs[1], lambda y, *xs: xs[1], lambda y, x, w: x), (2.0, 3.0)),
+        (el("cubed x", Cube(), lambda y, x: 3 * x**2), (2.0,)),
+        (el("raised x", lambda x, *, k=2: x**k, lambda y, x, k=2: k * x ** (k - 1)), (2.0,)),
+        (el("exponential x", lambda x, **options: np.exp(x), lambda y, x, **options: y), (2.0,)),
+        (fu("picked x", lambda x, axis: np.sum(x * x, axis), lambda g, y, x, axis: 2 * g * x), (np.ones(2), 0)),
+        (li("total x", lambda x: np.sum(x), lambda g, x: np.broadcast_to(g, x.shape)), (np.array([2.0, 3.0]),)),
+    ):
+        assert fg.check_grads(rule, *inputs) == []

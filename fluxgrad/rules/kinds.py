@@ -353,13 +353,14 @@ def _refuse_misfits(row: Row) -> None:
     except ValueError:  # a function written in C may not tell
         return
     plain = [p for p in parameters if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
-    needed = [p.name for p in parameters if p.default is Parameter.empty and p.kind is not Parameter.VAR_KEYWORD]
+    several = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    needed = [p.name for p in parameters if p.default is Parameter.empty and p.kind not in several]
     n, takes = len(row.fluxions), ", ".join(p.name for p in plain)
     if len(plain) == len(parameters) and (len(plain) < n or (row.kind == "elementwise" and len(needed) > n)):
         raise TypeError(
             f"rule {row.name!r}: its value takes ({takes}), but {n} fluxion{'s are' * (n > 1) or ' is'} given; give one for each input"
         )
-    inputs = [p.name for p in plain[:n]]
+    inputs = [p.name for p in plain[:n]] + [f"x{k}" for k in range(len(plain), n)]  # of lambda *inputs: no names
     called = [*{"elementwise": ["y"], "linear": ["g"]}.get(row.kind, ["g", "y"]), *inputs]
     for i, f in enumerate(row.fluxions):
         try:
