@@ -222,7 +222,8 @@ _ALONE = min(_holders(d, None) for _ in range(5) for d in ({None: np.zeros(2)[:1
 
 
 class Step(NamedTuple):
-    """One operation of the backward sweep: L̇_y came in; each operand got its contribution, L̇_y · ẏ_x where elementwise."""
+    """One operation of the backward sweep: L̇_y (`fluxion`) came in to its `output` y; each operand (`parents`, None for a
+    constant) with its value at the time (`inputs`) got its contribution, L̇_y · ẏ_x where elementwise (`locals`: the ẏ_x)."""
 
     output: Tensor
     row: Row
@@ -238,7 +239,12 @@ class Flows:
     """The record of one backward sweep: its steps in the order in which they ran, and L̇_t for every tensor t.
 
     `flows[t]` is L̇_t, interior tensors too; `flows.value(t)` is t's value as it was when recorded; `flows.tensors` are
-    all that fluxions reach, in the order in which they were made.
+    all that fluxions reach, in the order in which they were made. To iterate gives the steps.
+
+    >>> import numpy as np, fluxgrad as fg
+    >>> w = fg.Tensor(0.5, requires_grad=True, name="w")
+    >>> fg.flows(np.tanh(w * 2) + 1)
+    <sweep back from L, 3 steps: add, tanh, multiply>
     """
 
     def __init__(self, root: Tensor, steps: list[Step], fluxions: dict[Tensor, Array]) -> None:
@@ -255,6 +261,13 @@ class Flows:
 
     def __contains__(self, t: object) -> bool:
         return t in self._fluxions
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    def __repr__(self) -> str:
+        rows = [s.row.name for s in self.steps[:8]] + ["…"] * (len(self.steps) > 8)
+        return f"<sweep back from {self.root.name or 'L'}, {len(self.steps)} step{'s' * (len(self.steps) != 1)}: {', '.join(rows)}>"
 
     def value(self, t: Tensor) -> Array:
         return self._values.get(t, t._value)

@@ -1001,3 +1001,14 @@ def test_a_write_to_what_flows_hands_out_changes_no_later_sweep():
                 array[...] = 9.0
     L.backward()
     np.testing.assert_array_equal(x.grad, want)
+
+
+def test_a_record_tells_its_steps():
+    x = fg.Tensor(2.0, requires_grad=True)
+    record = fg.flows(x * x)
+    assert list(record) == record.steps and repr(record) == "<sweep back from L, 1 step: multiply>"
+    long = x
+    for _ in range(20):
+        long = long + 1
+    long.name = "root"
+    assert repr(fg.flows(long)) == f"<sweep back from root, 20 steps: {'add, ' * 8}…>"
