@@ -542,6 +542,7 @@ def _shaped(c: Any, shape: tuple[int, ...]) -> Array | None:
     if c is None or np.ndim(c) == 0:
         return None if c is None else np.broadcast_to(c, shape)
     try:
-        return unstretch(np.asarray(c), shape)  # type: ignore[no-any-return]
+        fitted: Array = unstretch(np.asarray(c), shape)
     except ValueError:
         return None
+    return fitted

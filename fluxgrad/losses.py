@@ -40,8 +40,8 @@ def _loss(
     one number or one an example for g.
     """
 
-    def examples(x: Any) -> int:
-        return x.size // x.shape[-1] if classes and x.size else x.size  # type: ignore[no-any-return]
+    def examples(x: Array) -> int:
+        return x.size // x.shape[-1] if classes and x.size else x.size
 
     def reduced(*inputs: Any, reduction: str = "none", **options: Any) -> Any:
         losses = value(*inputs, **options)
@@ -60,7 +60,7 @@ def _loss(
         return pull
 
     def forward(*arrays: Array, reduction: str = "none", **options: Any) -> tuple[Any, Any]:
-        (a, b), saved = core[0](*arrays, **options)  # type: ignore[index]
+        (a, b), saved = core[0](*arrays, **options)  # type: ignore[index]  # (a kernel where there is a core)
         if a.dtype == np.float16 and reduction != "none":  # whose sums run over
             a, b = (a if b is None else a * b).astype(np.float32), None
             total, saved = forward_sum(a, b, reduction, saved)

@@ -12,7 +12,8 @@ import numpy as np
 
 from fluxgrad.rules.elementwise import gelu, relu, sigmoid, tanh
 from fluxgrad.rules.fused import affine
-from fluxgrad.tensor import Array, Tensor, _fixed, _kind_of, _leaf, apply1, apply3, recording
+from fluxgrad.rules.linear import matmul
+from fluxgrad.tensor import Array, Tensor, _fixed, _kind_of, _leaf, apply1, apply2, apply3, recording
 
 if TYPE_CHECKING:
     from typing import Self
@@ -171,7 +172,7 @@ class Linear(Module):
             x = _input(x, dtype)
         try:
             if self.bias is None:
-                return x @ self.weight.T  # type: ignore[no-any-return]
+                return apply2(matmul, x, self.weight.T)
             return apply3(affine, x, self.weight, self.bias)
         except (ValueError, IndexError):
             raise ValueError(f"{self!r} takes inputs of shape (…, {self.weight.shape[1]}); given {x.shape}") from None

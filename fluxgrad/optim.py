@@ -102,7 +102,7 @@ class _Group:
         now = np.concatenate([p._value.ravel(o) for p, o in zip(params, orders, strict=True)])
         missing = [p._grad is None for p in params]
         if self.together and not any(missing):
-            g = np.concatenate([p._grad.ravel(o) for p, o in zip(params, orders, strict=True)])  # type: ignore[union-attr]
+            g = np.concatenate([p._grad.ravel(o) for p, o in zip(params, orders, strict=True)])  # type: ignore[union-attr]  # none is missing
             self.counts[0] += 1
             update(now, new.flat, g, self.scratch, self.states, self.counts[0])
         elif not all(missing):

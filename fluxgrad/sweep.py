@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
-from fluxgrad.rules.kinds import Elementwise, Fused, Row, one
+from fluxgrad.rules.kinds import Elementwise, Fused, Row, chain, one
 from fluxgrad.rules.linear import astype, unstretch
 from fluxgrad.tensor import _MANY, Array, Tensor, _own, quiet, recording
 
@@ -135,8 +135,9 @@ def pull(
                 continue
             if kernel is not None:
                 c = kernel[1][i](g, saved, p._room if rooms and p.row is None and p not in fluxions else None)
-            elif plain and type(local := row.fluxions[i](y, *inputs)) is not int:
-                c = g * local  # what row.pull does, without the call
+            elif plain:  # what row.pull does, without the call
+                local = row.fluxions[i](y, *inputs)
+                c = chain(g, local) if type(local) is int else g * local
             else:
                 c = row.pull(i, g, y, inputs, options)
             if kernel is None or not row._builtin:
@@ -196,9 +197,8 @@ def backward(root: Tensor, gradient: ArrayLike | None = None) -> None:
             elif g is t._room:
                 t._room, t._grad = None, g
             else:
-                t._grad = (
-                    g.copy("K") if _is_shared(fluxions, t) else g
-                )  # another .grad, the caller or a kernel may have it
+                # Another .grad, the caller or a kernel may have this very array.
+                t._grad = g.copy("K") if _is_shared(fluxions, t) else g
     finally:
         _sweeping.pop()
 

@@ -595,11 +595,8 @@ def _restore(array: Array, requires_grad: bool, name: str | None, grad: Array | 
 
 
 _NONE: dict[str, Any] = {}
-_FIXED: tuple[dict[str, Any], Any, None] = (
-    {},
-    None,
-    None,
-)  # marks a constant that nobody outside can reach or write to
+_FIXED: tuple[dict[str, Any], Any, None] = ({}, None, None)
+"""Marks a constant that nobody outside can reach or write to."""
 _constants: dict[tuple[float, np.dtype[Any]], Tensor] = {}
 
 

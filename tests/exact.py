@@ -22,6 +22,7 @@ from typing import Any
 
 import mpmath
 import numpy as np
+from operators import give_operators
 
 from fluxgrad.rules.kinds import Constant, Row, implementations, rules
 
@@ -418,31 +419,8 @@ class Exact:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __neg__(self) -> Any:
-        return np.negative(self)  # type: ignore[call-overload]
 
-    def __pos__(self) -> Any:
-        return np.positive(self)  # type: ignore[call-overload]
-
-    def __abs__(self) -> Any:
-        return np.absolute(self)  # type: ignore[call-overload]
-
-
-def _operators() -> None:
-    spelled = {
-        "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "pow": np.power,
-        "mod": np.remainder,
-        "floordiv": np.floor_divide, "matmul": np.matmul,
-    }  # fmt: skip
-    for name, ufunc in spelled.items():
-        # A Constant has no place in NumPy's own dispatch, so it is made exact first.
-        setattr(Exact, f"__{name}__", lambda self, other, u=ufunc: u(self, Exact(other)))
-        setattr(Exact, f"__r{name}__", lambda self, other, u=ufunc: u(Exact(other), self))
-    asked = dict(zip(["eq", "ne", "lt", "le", "gt", "ge"], QUESTIONS, strict=False))
-    for name, question in asked.items():
-        setattr(Exact, f"__{name}__", lambda self, other, u=question: u(self, Exact(other)))
-
-
-_operators()
+# A Constant has no place in NumPy's own dispatch, so it is made exact first.
+give_operators(Exact, lambda ufunc, *operands: ufunc(*map(Exact, operands)))
 
 __all__ = ["CONSTANTS", "Exact", "digits", "mp"]

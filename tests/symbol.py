@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from operators import give_operators
 
 from fluxgrad.rules.kinds import Constant, Row
 
@@ -116,39 +117,15 @@ class Symbol:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __neg__(self) -> Any:
-        return np.negative(self)  # type: ignore[call-overload]
-
-    def __pos__(self) -> Any:
-        return np.positive(self)  # type: ignore[call-overload]
-
-    def __abs__(self) -> Any:
-        return np.absolute(self)  # type: ignore[call-overload]
-
     def __invert__(self) -> Any:
         return np.logical_not(self)  # type: ignore[call-overload]
 
 
-def _operators() -> None:
-    both = {
-        "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "pow": np.power,
-        "mod": np.remainder,
-        "floordiv": np.floor_divide, "matmul": np.matmul,
-    }  # fmt: skip
-    asked = {
-        "eq": np.equal,
-        "ne": np.not_equal,
-        "lt": np.less,
-        "le": np.less_equal,
-        "gt": np.greater,
-        "ge": np.greater_equal,
-    }
-    for name, ufunc in (both | asked).items():
-        setattr(Symbol, f"__{name}__", lambda self, other, u=ufunc: self._trace.record(u, (self, other), {}))
-    for name, ufunc in both.items():
-        setattr(Symbol, f"__r{name}__", lambda self, other, u=ufunc: self._trace.record(u, (other, self), {}))
+def _record(ufunc: Any, *operands: Any) -> Any:
+    trace = next(x._trace for x in operands if isinstance(x, Symbol))
+    return trace.record(ufunc, operands, {})
 
 
-_operators()
+give_operators(Symbol, _record)
 
 __all__ = ["Line", "Symbol", "Trace"]

@@ -66,6 +66,13 @@ def agree(mine, theirs):
         np.testing.assert_allclose(got, want, rtol=30 * eps, atol=30 * eps)
 
 
+def step_together(torch, rng, mine, theirs, ours, peer, missing=()):
+    set_grads(torch, rng, mine, theirs, missing)
+    ours.step()
+    peer.step()
+    agree(mine, theirs)
+
+
 # ----- PyTorch's numbers -----
 
 
@@ -75,10 +82,7 @@ def test_the_steps_are_pytorchs(torch, name, how, dtypes):
     mine, theirs, ours, peer = pair(torch, name, how, dtypes=dtypes)
     rng = np.random.default_rng(1)
     for _ in range(12):
-        set_grads(torch, rng, mine, theirs)
-        ours.step()
-        peer.step()
-        agree(mine, theirs)
+        step_together(torch, rng, mine, theirs, ours, peer)
 
 
 @pytest.mark.parametrize(("name", "how"), SETTINGS, ids=IDS)
@@ -86,10 +90,7 @@ def test_steps_on_which_some_have_no_fluxion(torch, name, how):
     mine, theirs, ours, peer = pair(torch, name, how, dtypes=(np.float64, np.float32))
     rng = np.random.default_rng(1)
     for missing in [(), (0, 2), (1,), (), range(7), (), (0,), (0,), (), (3, 4, 5, 6), (), ()]:
-        set_grads(torch, rng, mine, theirs, missing)
-        ours.step()
-        peer.step()
-        agree(mine, theirs)
+        step_together(torch, rng, mine, theirs, ours, peer, missing)
 
 
 @pytest.mark.parametrize(("name", "how"), SETTINGS, ids=IDS)
@@ -97,10 +98,7 @@ def test_a_parameter_whose_first_fluxion_comes_late(torch, name, how):
     mine, theirs, ours, peer = pair(torch, name, how)
     rng = np.random.default_rng(1)
     for k in range(8):
-        set_grads(torch, rng, mine, theirs, missing=(1, 3) if k < 4 else ())
-        ours.step()
-        peer.step()
-        agree(mine, theirs)
+        step_together(torch, rng, mine, theirs, ours, peer, missing=(1, 3) if k < 4 else ())
 
 
 @pytest.mark.parametrize(
@@ -112,10 +110,7 @@ def test_large_parameters_beside_small_ones(torch, name, how):
     )
     rng = np.random.default_rng(1)
     for missing in [(), (), (0,), (1,), (), (2, 3), ()]:
-        set_grads(torch, rng, mine, theirs, missing)
-        ours.step()
-        peer.step()
-        agree(mine, theirs)
+        step_together(torch, rng, mine, theirs, ours, peer, missing)
 
 
 @pytest.mark.parametrize(("name", "how"), SETTINGS, ids=IDS)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory import without_collector
 
 import fluxgrad as fg
 
@@ -29,16 +30,6 @@ def refused(kind, *words):
     with pytest.raises(kind) as info:
         yield info
     assert all(w in str(info.value) for w in words), f"{words} are not all in: {info.value}"
-
-
-@contextmanager
-def without_collector():
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 # ----- Order -----

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from memory import without_collector
 
 import fluxgrad as fg
 
@@ -1246,16 +1247,6 @@ def test_threads_train_side_by_side():
 
 
 # ----- Memory -----
-
-
-@contextmanager
-def without_collector():
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def test_dropping_a_loss_frees_its_graph_at_once():

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fluxgrad.ink.element import element, summed
-from fluxgrad.ink.names import DOT, names_of
+from fluxgrad.ink.names import DOT, L_DOT, names_of
 from fluxgrad.ink.operand import Ink, number, symbol
 from fluxgrad.ink.printers import Printer, settled
 from fluxgrad.ink.wiggle import Check
@@ -20,7 +20,6 @@ from fluxgrad.sweep import Flows, Step
 from fluxgrad.tensor import Array, Tensor
 
 Index = tuple[int, ...]
-L_DOT = "L" + DOT
 
 
 class Term(NamedTuple):

@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from fluxgrad.ink.book import L_DOT, Book, Index, Line, Term, split, symbols_of
+from fluxgrad.ink.book import Book, Index, Line, Term, split, symbols_of
 from fluxgrad.ink.element import REST, label
-from fluxgrad.ink.names import names_of
+from fluxgrad.ink.names import L_DOT, names_of
 from fluxgrad.ink.operand import Ink, symbol
 from fluxgrad.ink.pen import Form, Pen, Row, aligned, in_math, listed, remark
 from fluxgrad.ink.printers import can_print, in_ascii
@@ -97,7 +97,8 @@ def _backwards(
             for s, i in parts if len(parts) <= _TERMS else [*parts[:2], parts[-1]]:
                 terms.append(Term(s.output, *book.pulled(s, i, index)))
             if len(parts) > _TERMS:
-                rest = symbol(REST, sum(s.contributions[i][index] for s, i in parts[2:-1]))  # type: ignore[index]
+                others = (s.contributions[i] for s, i in parts[2:-1])
+                rest = symbol(REST, sum(c[index] for c in others if c is not None))
                 terms.insert(2, Term(None, rest, rest))
             if checked and end:
                 held = check(record.root, t, index, float(record.value(t)[index]), float(value[index]))
@@ -204,7 +205,7 @@ class Derivation:
             title += ".\nOf an array one element is worked out, the largest or one that it came from; at= picks another"
         title += ":"
         if form == "ascii":
-            title = title.replace("ẋ", "x'").replace(f"{L_DOT}_x is ∂L/∂x,", "dL/dx is").replace(f"{L_DOT}_", "dL/d")
+            title = title.replace("ẋ", "x'").replace(f"{L_DOT}_x is ∂L/∂x,", "dL/dx is")
             title = in_ascii(title)
         return "The values, as they were made:", title
 

@@ -12,6 +12,7 @@ from fluxgrad.sweep import Flows
 from fluxgrad.tensor import Tensor
 
 DOT = "\u0307"
+L_DOT = "L" + DOT
 LENGTH = 40
 
 
@@ -63,4 +64,4 @@ def word(name: str) -> str:
     return "“" + re.sub("[“”]", "'", kept) + "”"
 
 
-__all__ = ["DOT", "clean", "names_of", "numbered", "word"]
+__all__ = ["DOT", "L_DOT", "clean", "names_of", "numbered", "word"]

@@ -58,8 +58,8 @@ class Ink:
         return self
 
     @property
-    def T(self) -> Ink:
-        return written("transpose", np.transpose, (self,), {})  # type: ignore[no-any-return]
+    def T(self) -> Any:
+        return written("transpose", np.transpose, (self,), {})
 
     def astype(self, dtype: Any) -> Ink:
         dtype = np.dtype(dtype)
@@ -104,12 +104,12 @@ class Ink:
 
     # ----- NumPy's protocols -----
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Ink:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method != "__call__" or kwargs:
             raise TypeError(
                 f"np.{ufunc.__name__} with {method if method != '__call__' else list(kwargs)} cannot be written down"
             )
-        return written(ufunc.__name__, ufunc, inputs, {})  # type: ignore[no-any-return]
+        return written(ufunc.__name__, ufunc, inputs, {})
 
     def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if function is np.result_type:
@@ -241,7 +241,6 @@ for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
     _forward, _ = _binary({"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
                            "ge": np.greater_equal}[_name])  # fmt: skip
     setattr(Ink, f"__{_name}__", _forward)
-Ink.__hash__ = object.__hash__  # type: ignore[method-assign]
 for _name, _ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.logical_not}.items():
     setattr(Ink, f"__{_name}__", lambda self, _ufunc=_ufunc: _ufunc(self))
 del _name, _ufunc, _forward, _reflected

@@ -10,8 +10,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from fluxgrad.ink.book import L_DOT, Book, Line, parts_of, printed, reads, split, symbols_of
+from fluxgrad.ink.book import Book, Line, parts_of, printed, reads, split, symbols_of
 from fluxgrad.ink.element import REST, element, label
+from fluxgrad.ink.names import L_DOT
 from fluxgrad.ink.operand import Ink, symbol
 from fluxgrad.ink.printers import Ascii, Latex, Printer, in_ascii
 from fluxgrad.sweep import Step
@@ -51,8 +52,7 @@ class Pen:
         if self.form == "notation":
             return name
         if self.form == "ascii":
-            base = f"{own}'" if own else base.replace(f"{L_DOT}_", "dL/d")
-            return in_ascii(base) + at
+            return in_ascii(f"{own}'" if own else base) + at
         if own:
             short = not base.endswith("˙")
             return rf"\dot{{{own[0]}}}_{{{own[1:]}}}{at}" if short and own[1:] else rf"\dot{{{_latex(own)}}}{at}"
@@ -81,7 +81,7 @@ class Pen:
 
     def printer(self, values: dict[str, str] | None = None) -> Printer:
         printer = {"notation": Printer, "ascii": Ascii, "latex": Latex}[self.form](values)
-        printer.symbol = self.symbol  # type: ignore[method-assign]
+        printer.symbol = self.symbol  # type: ignore[method-assign]  # this derivation's names, whatever the form
         printer.most = max(printer.most, _MOST)
         return printer
 

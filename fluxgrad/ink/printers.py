@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from fluxgrad.ink.names import L_DOT
 from fluxgrad.ink.operand import Ink, Length
 from fluxgrad.rules.kinds import LETTER, Constant, Row, letters, rules
 
@@ -709,9 +710,9 @@ _COMMANDS = re.compile("arc(cos|sin|tan)|(cos|sin|tan)h?|det|exp|ln|log|max|min"
 def latex_words(text: str) -> str:
     """What stands between the letters of a form."""
 
-    def word(m: re.Match[str]) -> str:
-        upright = m[0].replace("_", r"\_")
-        return rf"\{m[0]} " if _COMMANDS.fullmatch(m[0]) else rf"\mathrm{{{upright}}}"
+    def word(text: str) -> str:
+        upright = text.replace("_", r"\_")
+        return rf"\{text} " if _COMMANDS.fullmatch(text) else rf"\mathrm{{{upright}}}"
 
     text = re.sub(r"^([a-z]) $", r"\1\\ ", re.sub(r"[\\{}$#%~]", "", text))
     parts = re.split(r"([A-Za-z_][A-Za-z_0-9]+)", text)
@@ -719,8 +720,7 @@ def latex_words(text: str) -> str:
     out = ""
     for k, piece in enumerate(parts):
         if k % 2:
-            found = word(re.match(r".*", piece))  # type: ignore[arg-type]
-            out += found
+            out += word(piece)
         else:
             for sign, command in _LATEX.items():
                 piece = piece.replace(sign, command)
@@ -856,7 +856,7 @@ class Ascii(Printer):
 def can_print() -> bool:
     """Whether a dot can be printed where print writes to."""
     try:
-        "L\u0307ẏ·−".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+        f"{L_DOT}ẏ·−".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except (UnicodeEncodeError, LookupError):
         return False
     return True
@@ -892,7 +892,7 @@ def in_ascii(text: str) -> str:
         name = re.search(r"(CAPITAL|SMALL) LETTER (?:FINAL )?(\w+)", unicodedata.name(c, ""))
         return f"u{ord(c):04x}" if name is None else name[2].lower() if name[1] == "SMALL" else name[2].capitalize()
 
-    return "".join(map(spelled, unicodedata.normalize("NFC", text)))
+    return "".join(map(spelled, unicodedata.normalize("NFC", text).replace(f"{L_DOT}_", "dL/d")))
 
 
 class Source(Printer):

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from fluxgrad.ink.names import L_DOT
 from fluxgrad.ink.operand import Ink, Length, number, symbol
 from fluxgrad.ink.printers import Ascii, Latex, Printer, Source, can_print, identifier, in_ascii
 from fluxgrad.rules.kinds import Constant, Elementwise, Row, letters
 
-DOT = "\u0307"
 MOST = 5000  # so large may a formula be, written out
 
 
@@ -40,11 +40,11 @@ class Reading:
         for i, name in enumerate(names):
             if isinstance(row, Elementwise):
                 told = row.fluxions[i](self.y, *self.inputs, **self.options)
-                self.rules.append((f"y{DOT}_{name}".replace("y" + DOT, "ẏ"), told))
+                self.rules.append((f"ẏ_{name}", told))
             else:
-                g = number(1) if row.output == "L" else symbol(f"L{DOT}_{row.output}", np.ones(self.value.shape))
+                g = number(1) if row.output == "L" else symbol(f"{L_DOT}_{row.output}", np.ones(self.value.shape))
                 told = _signal(row.pull(i, g, self.y, self.inputs, self.options))
-                self.rules.append((f"L{DOT}_{name}", told))
+                self.rules.append((f"{L_DOT}_{name}", told))
         self._name_what_is_shared()
 
     def _name_what_is_shared(self) -> None:
@@ -102,8 +102,8 @@ class Reading:
             if told is None:
                 continue
             if isinstance(self.row, Elementwise):
-                told = symbol(f"L{DOT}_y", np.ones(self.y.sample.shape)) * told
-            takes = [*([f"L{DOT}_y"] if self.row.output != "L" else []), self.row.output, *names, *star, *options]
+                told = symbol(f"{L_DOT}_y", np.ones(self.y.sample.shape)) * told
+            takes = [*([f"{L_DOT}_y"] if self.row.output != "L" else []), self.row.output, *names, *star, *options]
             blocks.append(_function(f"{name}_{letter}", takes, told, swap))
         imports = "import numpy as np\n" + "import fluxgrad as fg\n" * any("fg." in b for b in blocks)
         return imports + "\n\n" + "\n\n\n".join(blocks) + "\n"
@@ -233,17 +233,22 @@ class _Straight(Source):
         return super().ink(e)
 
 
+def _counted(reading: Reading) -> str:
+    """The shapes that a reading holds for alone, where a loop over x, or len(x), which is no ink, made it depend on them."""
+    if reading.source() == Reading(reading.row, larger=True).source():
+        return ""
+    return " and ".join(dict.fromkeys("×".join(map(str, map(int, e.sample.shape))) for e in reading.inputs))
+
+
 def read(row: Row, form: str) -> str:
     """A row as "notation", "latex", "ascii" or "source"; as "text" in notation where that can be printed, else in ASCII."""
     reading = Reading(row)
     if form == "text":
         form = "notation" if can_print() else "ascii"
-    source = reading.source()
-    counted = None
-    if not row._builtin and source != Reading(row, larger=True).source():  # a loop over x, or len(x), which is no ink
-        counted = " and ".join(dict.fromkeys("×".join(map(str, map(int, e.sample.shape))) for e in reading.inputs))
+    counted = "" if row._builtin else _counted(reading)  # (the tests run a built-in row's source at another shape)
     if form == "source":
-        return f"# For inputs of {in_ascii(counted)} only: a length was counted.\n{source}" if counted else source
+        only = f"# For inputs of {in_ascii(counted)} only: a length was counted.\n" if counted else ""
+        return only + reading.source()
     text = reading.text({"notation": Printer, "latex": Latex, "ascii": Ascii}[form]())
     if not counted:
         return text

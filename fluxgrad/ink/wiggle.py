@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 import operator
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from fluxgrad.ink.element import label
-from fluxgrad.ink.names import word
+from fluxgrad.ink.names import L_DOT, word
 from fluxgrad.ink.printers import can_print, in_ascii
 from fluxgrad.sweep import flows, order, value_and_grad
 from fluxgrad.tensor import Array, Tensor
@@ -73,11 +72,11 @@ class Wiggle(NamedTuple):
     def __str__(self) -> str:
         o = f" = {_g(self.by)}" if np.ndim(self.by) == 0 else ", each by its own"
         if self.fluxion is None:
-            moved, prediction = f"every number of {self.name} moves by o{o}", f"Σ L\u0307_{self.name}·o"
+            moved, prediction = f"every number of {self.name} moves by o{o}", f"Σ {L_DOT}_{self.name}·o"
         else:
             factor = f"({_g(self.by)})" if self.by < 0 else _g(self.by)
             moved = f"{self.name} moves by o{o}"
-            prediction = f"L\u0307_{self.name}·o = {_g(self.fluxion)} · {factor}"
+            prediction = f"{L_DOT}_{self.name}·o = {_g(self.fluxion)} · {factor}"
         moved += f"; L is {self.root}" * (self.root != "L")
         width = max(len(prediction), len("L moved by") + 1)
         lines = [
@@ -87,7 +86,7 @@ class Wiggle(NamedTuple):
             f"  difference  {'':<{width - 1}} = {_g(0 if self._nothing else self.difference, 2)}   {self._said}",
         ]
         text = "\n".join(lines)
-        return text if can_print() else in_ascii(re.sub("L\u0307_", "dL/d", text))
+        return text if can_print() else in_ascii(text)
 
     def __repr__(self) -> str:
         return str(self)

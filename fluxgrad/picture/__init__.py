@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from fluxgrad.ink.names import clean
 from fluxgrad.losses import mse_loss
 from fluxgrad.picture.layout import Placed, place
 from fluxgrad.picture.neuron import neuron_scene
 from fluxgrad.picture.op import op_scene
-from fluxgrad.picture.scene import Scene, clean
+from fluxgrad.picture.scene import Scene
 from fluxgrad.picture.svg import render
 from fluxgrad.sweep import flows
 from fluxgrad.tensor import Tensor

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fluxgrad.ink.names import clean
 from fluxgrad.picture import style
 from fluxgrad.picture.scene import (
     Edge,
@@ -13,7 +14,6 @@ from fluxgrad.picture.scene import (
     Node,
     Run,
     Scene,
-    clean,
     flow,
     norm,
     number,

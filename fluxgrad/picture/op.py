@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxgrad.ink.names import numbered
+from fluxgrad.ink.names import clean, numbered
 from fluxgrad.picture import style
 from fluxgrad.picture.scene import (
     Edge,
@@ -20,7 +20,6 @@ from fluxgrad.picture.scene import (
     Run,
     Scene,
     card,
-    clean,
     flow,
     fluxion_line,
     fluxion_title,

@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from fluxgrad.ink.names import clean as clean
 from fluxgrad.picture import style
 
 Sign = Literal["plus", "minus", "zero", "mixed", "wild", "none"]

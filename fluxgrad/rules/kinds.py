@@ -18,7 +18,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class Row:
         form: str,
         value: Callable[..., Any],
         fluxions: Sequence[Callable[..., Any]],
-        name: str | None = None,
+        name: str,
         choice: str | None = None,
         variadic: bool = False,
         kernel: Kernel | None = None,
@@ -79,7 +79,7 @@ class Row:
         self.form = form
         self.value = value
         self.fluxions = tuple(fluxions)
-        self.name = name or form.split()[0].split("(")[0]
+        self.name = name
         self.choice = choice
         self.variadic = variadic
         self.kernel = kernel
@@ -213,6 +213,9 @@ class Row:
         return self.value(*args, **options)
 
 
+R = TypeVar("R", bound=Row)
+
+
 class Elementwise(Row):
     """y = f(x, w, …) element by element, with broadcasting; one local fluxion ẏ_x = f(y, *inputs) per input."""
 
@@ -221,9 +224,7 @@ class Elementwise(Row):
 
     def pull(self, i: int, g: Any, y: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
         """L̇_x = L̇_y · ẏ_x, not yet summed over the axes along which x was stretched."""
-        f = self.fluxions[i]
-        local = f(y, *inputs, **options) if options else f(y, *inputs)
-        return chain(g, local) if type(local) is int else g * local
+        return chain(g, self.fluxions[i](y, *inputs, **options))
 
     def push(self, velocities: Sequence[Any], y: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
         """ẏ = Σ ẏ_x · ẋ over the inputs that move."""
@@ -328,11 +329,11 @@ def seal() -> None:
         row._builtin = True
 
 
-def _register(row: Row, of: Callable[..., Any]) -> Row:
+def _register(row: R, of: Callable[..., Any]) -> R:
     """Enter a row by its name, and for the NumPy function that it stands for."""
     known = rules.get(row.name)
     if known is not None and known._builtin:
-        how = "choose another first word" if row.form.split()[0] == row.name else "choose another, by name='…'"
+        how = "choose another first word" if _first_word(row.form) == row.name else "choose another, by name='…'"
         raise ValueError(f"the name {row.name!r} belongs to a built-in rule ({known.form}); {how}")
     if _sealed:
         _refuse_misfits(row)
@@ -377,6 +378,10 @@ def _named(form: str, value: Callable[..., Any]) -> str:
         raise TypeError(f"a rule begins with its form, as in elementwise('swish x', value, *fluxions); given {form!r}")
     if isinstance(value, np.ufunc) or (getattr(value, "__module__", "") or "").split(".")[0] == "numpy":
         return str(value.__name__)
+    return _first_word(form)
+
+
+def _first_word(form: str) -> str:
     return form.split()[0].split("(")[0]
 
 
@@ -402,7 +407,7 @@ def elementwise(
     >>> fg.grad(lambda x: swish(x))(0.0)
     array(0.5)
     """
-    return _register(Elementwise(form, value, fluxions, name or _named(form, value), choice, kernel=kernel), value)  # type: ignore[return-value]
+    return _register(Elementwise(form, value, fluxions, name or _named(form, value), choice, kernel=kernel), value)
 
 
 def linear(
@@ -426,7 +431,7 @@ def linear(
     array([ 8., 24.])
     """
     row = Linear(form, value, adjoints, name or _named(form, value), None, variadic, kernel, jointly=jointly)
-    return _register(row, value)  # type: ignore[return-value]
+    return _register(row, value)
 
 
 def fused(
@@ -448,7 +453,7 @@ def fused(
            [0., 2.]])
     """
     row = Fused(form, value, pulls, name or _named(form, value), choice, variadic, kernel)
-    return _register(row, value)  # type: ignore[return-value]
+    return _register(row, value)
 
 
 def stands_for(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import fluxgrad as fg
+from fluxgrad.ink.names import clean
 from fluxgrad.picture import style
 from fluxgrad.picture.layout import crossing
 from fluxgrad.picture.op import expression
-from fluxgrad.picture.scene import Flow, clean, flow, norm, number, shown
+from fluxgrad.picture.scene import Flow, flow, norm, number, shown
 from fluxgrad.picture.svg import Scale
 
 INKS = ["frame", "ink", "quiet", "plus", "minus", "zero", "mixed", "wild", "none", "plus text", "minus text"]
