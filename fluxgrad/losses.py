@@ -1,229 +1,35 @@
-"""The losses, each a fused row: its value for one example, and the signal L̇_ŷ (or L̇_z of a logit) that it sends back.
+"""Every loss of the paper, *Loss Functions via the Method of Fluxions*: its value, and the signal L̇_ŷ (L̇_z of a logit) that it
+sends back.
 
-A loss is written as its core, for one example: `value(ŷ, y)` and one `signal(ŷ, y)` per input. What every loss shares is
-written once: the reduction (an option of the row, in `_loss`), checks, labels, weights. Names, argument order and
-defaults are PyTorch's. Sections are those of the paper, *Loss Functions via the Method of Fluxions*.
+What a loss computes is a row, in rules/losses.py. Here is what stands around the rows: checks, labels, weights, masks,
+smoothing. Names, argument order and defaults are PyTorch's, where PyTorch has the loss. What all share:
+
+- `input` is the prediction ŷ, or logits z; `target` is y. Each is a Tensor, an array or a list. The shapes must agree:
+  nothing is broadcast. The target is cast to the prediction's dtype, and the loss has that dtype.
+- `reduction`: "none" gives the loss of each example, "sum" their sum, "mean" their mean. The mean of nothing (an empty
+  batch, all rows ignored, all weights 0) is NaN, its sum 0, and what it sends back 0.
+- A target that requires grad gets its fluxion, or is refused; a weight that requires grad is refused.
+- Wrong arguments raise ValueError, which names the argument and what was given; what holds no numbers, TypeError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
+import math
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fluxgrad.rules.elementwise import sigmoid, softplus
-from fluxgrad.rules.fused import logsumexp, softmax
-from fluxgrad.rules.kinds import Fused, Kernel, fused, part, sample
-from fluxgrad.rules.linear import moveaxis, over
-from fluxgrad.tensor import Array, Tensor, _fixed, _kind_of, apply
+from fluxgrad.rules import losses as rows
+from fluxgrad.rules.kinds import Row
+from fluxgrad.rules.linear import moveaxis, scatter
+from fluxgrad.tensor import Tensor, _fixed, _kind_of, apply
 
+Array = NDArray[Any]
 Reduction = Literal["mean", "sum", "none"]
+Similarity = Literal["cosine", "dot"]
 
-# ----- A loss from its core -----
-
-
-def _loss(
-    form: str,
-    value: Callable[..., Any],
-    *signals: Callable[..., Any],
-    core: Kernel | None = None,
-    classes: bool = False,
-    name: str,
-    choice: str | None = None,
-) -> Fused:
-    """A loss's row: the value and the signals of one example, and the reduction, which every loss shares.
-
-    `classes`: an example is a row of classes, not one number. `core` is a kernel of it where digits or speed
-    ask for one: forward gives the value of each example as two factors (a, b), or (a, None), and back(g, saved, room) takes
-    one number or one an example for g.
-    """
-
-    def examples(x: Array) -> int:
-        return x.size // x.shape[-1] if classes and x.size else x.size
-
-    def reduced(*inputs: Any, reduction: str = "none", **options: Any) -> Any:
-        losses = value(*inputs, **options)
-        if reduction == "mean":
-            return np.mean(losses) if losses.size else np.sum(losses) * np.nan
-        return np.sum(losses) if reduction == "sum" else losses
-
-    def pull_of(signal: Callable[..., Any]) -> Callable[..., Any]:
-        def pull(g: Any, L: Any, *inputs: Any, reduction: str = "none", **options: Any) -> Any:
-            if reduction == "mean":
-                g = over(g, max(examples(inputs[0]), 1))
-            if reduction == "none" and classes:
-                g = np.expand_dims(g, -1)
-            return g * signal(*inputs, **options)
-
-        return pull
-
-    def forward(*arrays: Array, reduction: str = "none", **options: Any) -> tuple[Any, Any]:
-        (a, b), saved = core[0](*arrays, **options)  # type: ignore[index]  # (a kernel where there is a core)
-        if a.dtype == np.float16 and reduction != "none":  # whose sums run over
-            a, b = (a if b is None else a * b).astype(np.float32), None
-            total, saved = forward_sum(a, b, reduction, saved)
-            return total.astype(np.float16), saved
-        return forward_sum(a, b, reduction, saved)
-
-    def forward_sum(a: Any, b: Any, reduction: str, saved: Any) -> tuple[Any, Any]:
-        if reduction == "none":
-            return a if b is None else a * b, saved and (saved, None)
-        if b is None:
-            total = np.add.reduce(a, None)
-        elif a.size <= 1024:
-            flat = a.reshape(-1)  # (a long sum keeps more digits where NumPy adds in pairs)
-            total = flat.dot(flat if a is b else b.reshape(-1))
-        else:
-            total = np.add.reduce(a * b, None)
-        if reduction == "sum":
-            return total, saved and (saved, 1)
-        n = a.size
-        return total / n if n else np.full((), np.nan, a.dtype), saved and (saved, n)
-
-    def back(send: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
-        def scaled(g: Any, saved: Any, room: Any) -> Any:
-            saved, n = saved
-            if n is not None:
-                return send(g.item() / max(n, 1), saved, room)
-            return send(g[..., None] if classes else g, saved, room)
-
-        return scaled
-
-    kernel = (forward, list(map(back, core[1]))) if core else None
-    row = fused(form, reduced, *map(pull_of, signals), kernel=kernel, name=name, choice=choice)
-    code = value.__code__
-    row._options = ("reduction", *code.co_varnames[len(signals) : code.co_argcount])
-    return row
-
-
-# ----- The cores: value, signal to the prediction, signal to the target -----
-
-
-def _fits(p: Array, t: Array) -> bool:
-    return p.dtype is t.dtype and p.shape == t.shape != ()
-
-
-def _squared(p: Array, t: Array) -> tuple[Any, Any]:
-    e = p - t
-    return (e, e), (e,) if _fits(p, t) else None
-
-
-mse = _loss("(p − t)²", lambda p, t: (p - t) * (p - t), lambda p, t: 2 * (p - t), lambda p, t: -2 * (p - t),
-            core=(_squared, [lambda g, saved, room: saved[0] * (g + g), lambda g, saved, room: saved[0] * (-g - g)]), name="mse_loss")  # fmt: skip
-
-
-def _huber(p: Any, t: Any, delta: float) -> Any:
-    r = part("r", p - t)
-    return np.where(np.abs(r) < delta, 0.5 * r * r, delta * np.abs(r) - 0.5 * delta * delta)
-
-
-def _huber_signal(p: Any, t: Any, delta: float) -> Any:
-    r = part("r", p - t)
-    return np.where(np.abs(r) < delta, r, delta * np.sign(r))
-
-
-def _clipped(p: Array, t: Array, delta: float) -> tuple[Any, Any]:
-    r = p - t
-    d = np.clip(r, -delta, delta)  # the signal; `where` on an unpredictable mask costs thirty times as much
-    return (d, r - 0.5 * d), (d,) if _fits(p, t) else None
-
-
-huber = _loss("huber(p − t)", _huber, _huber_signal, lambda p, t, delta: -_huber_signal(p, t, delta),
-              core=(_clipped, [lambda g, saved, room: saved[0] * g, lambda g, saved, room: saved[0] * -g]), name="huber_loss",
-              choice="at |p − t| = δ both sides agree")  # fmt: skip
-
-logistic = _loss(
-    "logistic(z, t)", lambda z, t: t * softplus(-z) + (1 - t) * softplus(z),
-    lambda z, t: (1 - t) * part("p", sigmoid(z)) - t * part("q", sigmoid(-z)),  # p − t, with no digit lost as p nears t
-    lambda z, t: -z, name="binary_cross_entropy_with_logits",
-)  # fmt: skip
-
-
-def _focal(z: Any, t: Any, gamma: float) -> Any:
-    s = part("s", (2 * t - 1) * z)  # the logit of the true class
-    return np.exp(-gamma * softplus(s)) * softplus(-s)
-
-
-def _focal_s(z: Any, t: Any, gamma: float) -> Any:
-    s = part("s", (2 * t - 1) * z)
-    p, q, c = part("p", sigmoid(s)), part("q", sigmoid(-s)), part("c", softplus(-s))
-    return -np.exp(-gamma * softplus(s)) * (gamma * p * c + q)
-
-
-focal = _loss(
-    "focal(z, t)", _focal,
-    lambda z, t, gamma: (2 * t - 1) * _focal_s(z, t, gamma),
-    lambda z, t, gamma: 2 * z * _focal_s(z, t, gamma), name="sigmoid_focal_loss",
-)  # fmt: skip
-
-
-def _hot(t: Any, z: Any) -> Any:
-    """Labels as rows of one 1 each; probabilities, and labels that are so already, as they are."""
-    if t.dtype.kind in "iu" and t.ndim < z.ndim:
-        t = part("t", np.expand_dims(t, -1) == np.arange(z.shape[-1]))
-    return t if t.dtype.kind == "f" else t.astype(z.dtype)
-
-
-def _surprise(z: Any, t: Any) -> Any:
-    """(Σt) ln Σ exp z − Σ t z; a masked class (z = −∞, t = 0) counts for nothing."""
-    t = _hot(t, z)
-    return np.sum(t * (logsumexp(z, axis=-1, keepdims=True) - np.where(t == 0, 0, z)), axis=-1)
-
-
-def _surprise_z(z: Any, t: Any) -> Any:
-    p, hot = part("p", softmax(z)), _hot(t, z)
-    return p - hot if t.dtype.kind in "iu" else np.sum(hot, axis=-1, keepdims=True) * p - hot  # of labels, Σt is 1
-
-
-def _surprise_t(z: Any, t: Any) -> Any:
-    return logsumexp(z, axis=-1, keepdims=True) - z
-
-
-_INTP = np.dtype(np.intp)
-
-
-@lru_cache(16)
-def _rows(n: int) -> Array:
-    return np.arange(n)
-
-
-def _one_pass(z: Array, t: Array) -> tuple[Any, Any]:
-    """Labels: c = (m − z_t) + ln Σ exp(z − m), signal exp(z − m)/Σ − t. The classes go first, since NumPy reduces along the
-    first axis several times faster than along a short last one."""
-    if t.dtype is not _INTP or t.ndim != 1 or z.ndim != 2:
-        return (_surprise(z, t), None), None
-    e = z.T.copy()
-    at = t * len(t)
-    at += _rows(len(t))
-    np.subtract(e, np.maximum.reduce(e, 0), e)
-    c = e.take(at)
-    np.exp(e, e)
-    total = np.add.reduce(e, 0)
-    return (np.subtract(np.log(total), c, c), None), (e, total, at)
-
-
-def _one_pass_back(g: Any, saved: Any, room: Any) -> Any:
-    e, total, at = saved
-    g = g[:, 0] if isinstance(g, np.ndarray) else g
-    s = e * (g / total)
-    s.reshape(-1)[at] -= g
-    return s.T
-
-
-surprise = _loss("cross_entropy(z, t)", _surprise, _surprise_z, _surprise_t, core=(_one_pass, [_one_pass_back]),
-                 classes=True, name="cross_entropy")  # fmt: skip
-
-# ----- How they are written down -----
-
-sample(mse, (3,), (3,), output="L")
-sample(huber, (3,), (3,), output="L", delta=("δ", 1.0))
-sample(logistic, (3,), (3,), output="L")
-sample(focal, (3,), np.array([1.0, 0.0, 1.0]), output="L", gamma=("γ", 2.0))
-sample(surprise, (2, 3), np.eye(2, 3, dtype=int), output="L")
-
-# ----- Around the cores: checks, labels, weights -----
+# ----- Around the rows: checks, labels, weights -----
 
 
 _REDUCTIONS = {how: {"reduction": how} for how in ("mean", "sum", "none")}
@@ -235,12 +41,13 @@ def _reduction(reduction: str) -> dict[str, Any]:
     return _REDUCTIONS[reduction]
 
 
-def _weighted(losses: Tensor, weight: Any, reduction: str) -> Tensor:
-    """The weighted losses of single examples, reduced: the mean is over all of them (PyTorch's)."""
-    losses = losses * weight
-    if reduction == "mean":
-        return losses.mean() if losses.size else losses.sum() * np.nan
-    return losses.sum() if reduction == "sum" else losses
+def _reduced(losses: Tensor, reduction: str, count: float) -> Tensor:
+    """Losses of single examples, reduced; the mean is over `count`, of weights perhaps. The mean of nothing is NaN."""
+    if reduction != "mean":
+        return losses.sum() if reduction == "sum" else losses
+    if count == losses.size > 0:
+        return losses.mean()
+    return losses.sum() / count if count else losses.reshape(-1)[:0].sum() * np.nan
 
 
 def _real(x: Any, loss: str, argument: str) -> Array:
@@ -254,14 +61,14 @@ def _real(x: Any, loss: str, argument: str) -> Array:
     return array
 
 
-def _prediction(x: Any, loss: str) -> Tensor:
-    t = x if type(x) is Tensor else Tensor(_real(x, loss, "input"))
+def _prediction(x: Any, loss: str, argument: str = "input") -> Tensor:
+    t = x if type(x) is Tensor else Tensor(_real(x, loss, argument))
     if t._value.dtype.kind != "f":
-        raise ValueError(f"{loss}: input must be floating; given dtype {t.dtype}")
+        raise ValueError(f"{loss}: {argument} must be floating; given dtype {t.dtype}")
     return t
 
 
-def _target(x: Any, like: Tensor, loss: str) -> Tensor:
+def _target(x: Any, like: Tensor, loss: str, argument: str = "target", beside: str = "input") -> Tensor:
     """The target as a tensor of the prediction's dtype and shape; it never broadcasts."""
     dtype = like._value.dtype
     if type(x) is Tensor:
@@ -269,20 +76,76 @@ def _target(x: Any, like: Tensor, loss: str) -> Tensor:
     elif type(x) is np.ndarray and x.dtype is dtype:
         t = _fixed(x.copy())
     else:
-        t = _fixed(np.array(_real(x, loss, "target"), dtype))
+        t = _fixed(np.array(_real(x, loss, argument), dtype))
     if t._value.shape != like._value.shape:
         raise ValueError(
-            f"{loss}: input has shape {like.shape} and target {t.shape}; they must be the same (nothing is broadcast)"
+            f"{loss}: {beside} has shape {like.shape} and {argument} {t.shape}; they must be the same (nothing is broadcast)"
         )
     return t if t._value.dtype is dtype else t.astype(dtype)
 
 
-def mse_loss(input: Any, target: Any, reduction: Reduction = "mean") -> Tensor:
+def _within(t: Tensor, loss: str, low: float = 0, high: float = 1, argument: str = "target") -> None:
+    """Refuse a number outside of [low, high], and what is no number."""
+    x = t._value
+    if x.size and not (np.min(x) >= low and np.max(x) <= high):
+        outside = x[~((x >= low) & (x <= high))].flat[0]
+        raise ValueError(f"{loss}: {argument} must lie in [{low}, {high}]; given {outside}")
+
+
+def _positive(x: float, loss: str, argument: str) -> float:
+    if not x > 0:
+        raise ValueError(f"{loss}: {argument} must be positive; given {x!r}")
+    return float(x)
+
+
+def _not_negative(x: float, loss: str, argument: str) -> float:
+    if not 0 <= x < math.inf:
+        raise ValueError(f"{loss}: {argument} must be a number that is not negative; given {x!r}")
+    return float(x)
+
+
+def _weights(x: Any, shape: tuple[int, ...], loss: str, argument: str = "weight", broadcast: bool = False) -> Array:
+    """Weights, checked: of `shape`, or, for `broadcast`, stretched to it. In float64, since what they weigh is rounded once."""
+    if isinstance(x, Tensor) and x.requires_grad:
+        raise ValueError(
+            f"{loss}: {argument} must not require grad; given one that does. Give its numbers, {argument}.data; or, to learn "
+            f"weights, take reduction='none' and multiply the losses by them"
+        )
+    w = np.array(_real(x.data if isinstance(x, Tensor) else x, loss, argument), np.float64)
+    if not np.isfinite(w).all():
+        raise ValueError(f"{loss}: {argument} must hold finite numbers; given {w[~np.isfinite(w)].flat[0]}")
+    if (
+        broadcast
+        and w.ndim <= len(shape)
+        and all(n in (1, m) for n, m in zip(w.shape[::-1], shape[::-1], strict=False))
+    ):
+        return np.broadcast_to(w, shape)
+    if w.shape != shape:
+        how = f"does not broadcast to input's {shape}" if broadcast else f"where {shape} is needed"
+        raise ValueError(f"{loss}: {argument} of shape {w.shape} {how}")
+    return w
+
+
+# ----- Regression (paper §2 to §4) -----
+
+
+def _regression(row: Row, input: Any, target: Any, reduction: str, weight: Any, options: dict[str, Any] = {}) -> Tensor:  # noqa: B006
+    """`weight`: the mean is Σ w·L / Σ w, but of Huber Σ w·L / n, as PyTorch has it."""
+    p = _prediction(input, row.name)
+    t, reduce = _target(target, p, row.name), _reduction(reduction)
+    if weight is None:
+        return apply(row, (p, t), {**options, **reduce} if options else reduce)
+    w = _weights(weight, p.shape, row.name)
+    losses = apply(row, (p, t), options) * w.astype(p.dtype)
+    return _reduced(losses, reduction, losses.size if row is rows.huber else float(np.sum(w)))
+
+
+def mse_loss(input: Any, target: Any, reduction: Reduction = "mean", weight: Any = None) -> Tensor:
     """Mean squared error, the mean over all elements (paper §2).
 
         L = (1/n) Σ (ŷ − y)²        L̇_ŷ = (2/n)(ŷ − y)
 
-    `input` and `target` of one shape, Tensor or array. Raises ValueError where the shapes differ.
+    `weight`, of input's shape: the mean is Σ w·L / Σ w then. Raises ValueError where shapes differ.
 
     >>> import fluxgrad as fg
     >>> y = fg.Tensor([1.0, 3.0], requires_grad=True)
@@ -290,16 +153,34 @@ def mse_loss(input: Any, target: Any, reduction: Reduction = "mean") -> Tensor:
     >>> y.grad
     array([0., 2.])
     """
-    p = _prediction(input, "mse_loss")
-    return apply(mse, (p, _target(target, p, "mse_loss")), _reduction(reduction))
+    return _regression(rows.mse, input, target, reduction, weight)
 
 
-def huber_loss(input: Any, target: Any, reduction: Reduction = "mean", delta: float = 1.0) -> Tensor:
-    """Huber: squared near the target, linear far from it (paper §4).
+def l1_loss(input: Any, target: Any, reduction: Reduction = "mean", weight: Any = None) -> Tensor:
+    """Mean absolute error: the signal has the same size at any distance (paper §3).
+
+        L = (1/n) Σ |ŷ − y|        L̇_ŷ = (1/n) sign(ŷ − y), 0 where ŷ = y
+
+    `weight`, of input's shape: the mean is Σ w·L / Σ w then. Raises ValueError where shapes differ.
+
+    >>> import fluxgrad as fg
+    >>> y = fg.Tensor([1.0, 3.0, -9.0], requires_grad=True)
+    >>> fg.losses.l1_loss(y, [1.0, 1.0, 1.0], reduction="sum").backward()
+    >>> y.grad
+    array([ 0.,  1., -1.])
+    """
+    return _regression(rows.l1, input, target, reduction, weight)
+
+
+def huber_loss(
+    input: Any, target: Any, reduction: Reduction = "mean", delta: float = 1.0, weight: Any = None
+) -> Tensor:
+    """Huber: squared near the target, linear far from it (paper §4; Huber, 1964).
 
         L = ½r² if |r| < δ, else δ|r| − ½δ²        L̇_ŷ = r if |r| < δ, else δ·sign(r)        r = ŷ − y
 
-    Raises ValueError where the shapes differ, or for δ ≤ 0.
+    `weight`, of input's shape: the mean is Σ w·L / n (over n, not over Σ w: PyTorch's choice, for this loss alone).
+    Raises ValueError where shapes differ, or for δ ≤ 0. δ = ∞ is ½r² everywhere.
 
     >>> import fluxgrad as fg
     >>> y = fg.Tensor([0.5, 10.0], requires_grad=True)
@@ -307,21 +188,44 @@ def huber_loss(input: Any, target: Any, reduction: Reduction = "mean", delta: fl
     >>> y.grad
     array([0.5, 1. ])
     """
-    if not delta > 0:
-        raise ValueError(f"huber_loss: delta must be positive; given {delta!r}")
+    delta = _positive(delta, "huber_loss", "delta")
     p = _prediction(input, "huber_loss")
-    options = {"delta": float(delta), **_reduction(reduction)}
-    return apply(huber, (p, _target(target, p, "huber_loss")), options)
+    most = math.sqrt(2) * math.sqrt(float(np.finfo(p.dtype).max))  # where ½r² overflows: ∞ − ∞ is not met below
+    return _regression(rows.huber, p, target, reduction, weight, {"delta": min(delta, most)})
+
+
+def smooth_l1_loss(input: Any, target: Any, reduction: Reduction = "mean", beta: float = 1.0) -> Tensor:
+    """Huber's loss divided by its threshold: |r| far from the target, at any β (paper §4 knows only β = 1).
+
+        L = ½r²/β if |r| < β, else |r| − ½β        L̇_ŷ = r/β if |r| < β, else sign(r)        r = ŷ − y
+
+    β = 0 is `l1_loss`. Raises ValueError where shapes differ, or for β < 0.
+
+    >>> import fluxgrad as fg
+    >>> y = fg.Tensor([0.5, 10.0], requires_grad=True)
+    >>> fg.losses.smooth_l1_loss(y, [0.0, 0.0], reduction="sum", beta=2.0).backward()
+    >>> y.grad
+    array([0.25, 1.  ])
+    """
+    if beta == 0:
+        return _regression(rows.l1, input, target, reduction, None)
+    beta = _positive(beta, "smooth_l1_loss", "beta")
+    p = _prediction(input, "smooth_l1_loss")
+    return _regression(rows.smooth_l1, p, target, reduction, None, {"beta": min(beta, float(np.finfo(p.dtype).max))})
+
+
+# ----- Two classes (paper §5, §7) -----
 
 
 def binary_cross_entropy_with_logits(
-    input: Any, target: Any, weight: Any = None, reduction: Reduction = "mean"
+    input: Any, target: Any, weight: Any = None, reduction: Reduction = "mean", pos_weight: Any = None
 ) -> Tensor:
     """Binary cross-entropy of a logit z, with p = σ(z) (paper §5).
 
         L = −[y ln p + (1 − y) ln(1 − p)]        L̇_z = p − y
 
-    `target` in [0, 1]; `weight` scales each element. Raises ValueError where the shapes differ or a target is outside.
+    `target` in [0, 1]; `weight` scales each element, `pos_weight` w what is positive, −w y ln p; both broadcast to input's
+    shape. The mean is over all elements, weighted or not. Raises ValueError where shapes differ, or for a target outside.
 
     >>> import fluxgrad as fg
     >>> z = fg.Tensor([0.0, 40.0], requires_grad=True)
@@ -332,22 +236,55 @@ def binary_cross_entropy_with_logits(
     name = "binary_cross_entropy_with_logits"
     z = _prediction(input, name)
     t = _target(target, z, name)
-    outside = ~((t.data >= 0) & (t.data <= 1)) if t.row is None else np.zeros(0, bool)
-    if outside.any():
-        raise ValueError(f"{name}: target must lie in [0, 1]; given {t.data[outside].flat[0]}")
-    options = _reduction(reduction)
+    _within(t, name)
+    if weight is None and pos_weight is None:
+        return apply(rows.logistic, (z, t), _reduction(reduction))
+    scale: Any = 1.0 if weight is None else _weights(weight, z.shape, name, broadcast=True)
+    y: Any = t.astype(np.float64)  # rounded once, below
+    if pos_weight is not None:
+        w = _weights(pos_weight, z.shape, name, "pos_weight", broadcast=True)
+        each: Any = w * y + (1 - y)  # w y ln p + (1 − y) ln(1 − p) is a cross-entropy again, of the target w y/each
+        y, scale = np.where(each.data == 0, y, w * y / np.where(each.data == 0, 1, each)), scale * each
+    return _rounded(apply(rows.logistic, (z.astype(np.float64), y)) * scale, z, reduction)
+
+
+def _rounded(losses: Tensor, z: Tensor, reduction: str, count: float | None = None) -> Tensor:
+    """Losses in float64, reduced, in the dtype of the logits."""
+    _reduction(reduction)
+    total = _reduced(losses, reduction, losses.size if count is None else count)
+    return total if total.dtype == z.dtype else total.astype(z.dtype)
+
+
+def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction: Reduction = "mean") -> Tensor:
+    """Binary cross-entropy of a probability p (paper §5). Of a logit, `binary_cross_entropy_with_logits` keeps more digits.
+
+        L = −[y ln p + (1 − y) ln(1 − p)]        L̇_p = (1 − y)/(1 − p) − y/p
+
+    `input` and `target` in [0, 1]; `weight` scales each element, and broadcasts. At p = 0 with y > 0, or p = 1 with y < 1,
+    the loss is infinite, and so is its signal: nothing is clamped (PyTorch stops at 100). Raises ValueError where shapes
+    differ, or for an input or a target outside.
+
+    >>> import fluxgrad as fg
+    >>> p = fg.Tensor([0.5, 0.1], requires_grad=True)
+    >>> fg.losses.binary_cross_entropy(p, [1.0, 1.0], reduction="sum").backward()
+    >>> p.grad
+    array([ -2., -10.])
+    """
+    name = "binary_cross_entropy"
+    p = _prediction(input, name)
+    t = _target(target, p, name)
+    _within(p, name, argument="input")
+    _within(t, name)
     if weight is None:
-        return apply(logistic, (z, t), options)
-    weights = np.array(_real(weight, name, "weight"), z.dtype)
-    if weights.ndim > z.ndim or any(n not in (1, m) for n, m in zip(weights.shape[::-1], z.shape[::-1], strict=False)):
-        raise ValueError(f"{name}: weight of shape {weights.shape} does not broadcast to input's {z.shape}")
-    return _weighted(apply(logistic, (z, t)), weights, reduction)
+        return apply(rows.bernoulli, (p, t), _reduction(reduction))
+    w = _weights(weight, p.shape, name, broadcast=True)
+    return _rounded(apply(rows.bernoulli, (p.astype(np.float64), t.astype(np.float64))) * w, p, reduction)
 
 
 def sigmoid_focal_loss(
     input: Any, target: Any, alpha: float | None = 0.25, gamma: float = 2.0, reduction: Reduction = "mean"
 ) -> Tensor:
-    """Focal loss of a logit z: easy examples send back little (paper §7).
+    """Focal loss of a logit z: easy examples send back little (paper §7; Lin et al., 2017).
 
         L = −α_t (1 − p_t)^γ ln p_t        p_t = σ(z) for y = 1, σ(−z) for y = 0
 
@@ -358,44 +295,157 @@ def sigmoid_focal_loss(
     >>> fg.losses.sigmoid_focal_loss([0.0], [1.0], alpha=None, gamma=0.0)
     Tensor(0.69314718)
     """
-    if not gamma >= 0:
-        raise ValueError(f"sigmoid_focal_loss: gamma must not be negative; given {gamma!r}")
+    name = "sigmoid_focal_loss"
+    gamma = _not_negative(gamma, name, "gamma")
     if alpha is not None and not 0 <= alpha <= 1:
-        raise ValueError(f"sigmoid_focal_loss: alpha must lie in [0, 1], or be None; given {alpha!r}")
-    z = _prediction(input, "sigmoid_focal_loss")
-    t = _target(target, z, "sigmoid_focal_loss")
+        raise ValueError(f"{name}: alpha must lie in [0, 1], or be None; given {alpha!r}")
+    z = _prediction(input, name)
+    t = _target(target, z, name)
     other = t._value[(t._value != 0) & (t._value != 1)]
     if t.requires_grad or other.size:
         given = f"{other.flat[0]}" if other.size else "one that requires grad"
-        raise ValueError(f"sigmoid_focal_loss: target must be 0 or 1 and cannot require grad; given {given}")
-    options = _reduction(reduction)
+        raise ValueError(f"{name}: target must be 0 or 1 and cannot require grad; given {given}")
     if alpha is None:
-        return apply(focal, (z, t), {"gamma": float(gamma), **options})
-    losses = apply(focal, (z, t), {"gamma": float(gamma)})
-    return _weighted(losses, (alpha * t + (1 - alpha) * (1 - t)).data, reduction)
+        return apply(rows.focal, (z, t), {"gamma": gamma, **_reduction(reduction)})
+    losses = apply(rows.focal, (z.astype(np.float64), t.astype(np.float64)), {"gamma": gamma})
+    return _rounded(losses * np.where(t._value == 1, alpha, 1 - alpha), z, reduction)
 
 
-def _labels(labels: Any, classes: int, shape: tuple[int, ...], loss: str) -> Tensor:
-    """Labels in a row of their own, checked."""
-    t = labels._value if isinstance(labels, Tensor) else _real(labels, loss, "labels")
+# ----- Many classes (paper §6, §7, §11) -----
+
+
+def surprise(p: Any) -> Any:
+    """−ln p, in nats: how surprising is what had the probability p? (paper §5.4). Cross-entropy is its mean.
+
+    >>> import fluxgrad as fg
+    >>> [round(fg.losses.surprise(p), 6) for p in (0.99, 0.01)]
+    [0.01005, 4.60517]
+    """
+    if isinstance(p, Tensor):
+        return -np.log(p)
+    with np.errstate(divide="ignore"):  # what cannot happen is infinitely surprising
+        s = -np.log(_real(p, "surprise", "p"))
+    return s if s.ndim else float(s)
+
+
+def smooth_labels(target: Any, num_classes: int, label_smoothing: float = 0.1, dtype: Any = np.float64) -> Array:
+    """Labels as probabilities that keep a little doubt (paper §11.1; Szegedy et al., 2016): an array (…, K).
+
+        y_smooth = (1 − ε)·y + ε/K
+
+    `target`: integer labels of any shape, 0 ≤ label < K. Raises ValueError for other labels, or ε outside [0, 1].
+
+    >>> import fluxgrad as fg
+    >>> fg.losses.smooth_labels([2], num_classes=4)
+    array([[0.025, 0.025, 0.925, 0.025]])
+    """
+    eps = _smoothing(label_smoothing, "smooth_labels")
+    labels = np.asarray(_integers(target, "smooth_labels"))
+    flat = _checked(labels, num_classes, "smooth_labels")
+    smooth: Array = _smooth(np.eye(num_classes)[flat], eps).reshape(*labels.shape, num_classes).astype(dtype)
+    return smooth
+
+
+def _smooth(y: Any, eps: float) -> Any:
+    return (1 - eps) * y + eps / y.shape[-1]
+
+
+def _smoothing(eps: float, loss: str) -> float:
+    if not 0 <= eps <= 1:
+        raise ValueError(f"{loss}: label_smoothing must lie in [0, 1]; given {eps!r}")
+    return float(eps)
+
+
+_INTP = np.dtype(np.intp)
+
+
+def _integers(target: Any, loss: str) -> Array:
+    t = target._value if isinstance(target, Tensor) else _real(target, loss, "target")
     if t.dtype.kind not in "iu" and t.size:
-        raise ValueError(f"{loss}: labels must be integers; given dtype {t.dtype}")
-    if t.shape != shape:
-        raise ValueError(f"{loss}: labels of shape {t.shape} where the logits ask for {shape}")
-    flat = t.reshape(-1).astype(_INTP)
+        raise ValueError(f"{loss}: target holds labels, which are integers; given dtype {t.dtype}")
+    return t
+
+
+def _checked(labels: Array, classes: int, loss: str, ignore: int | None = None) -> Array:
+    """Labels in a row of their own, each one of a class (or `ignore`)."""
+    flat = labels.reshape(-1).astype(_INTP)
     if flat.size and flat.view(np.uintp).max() >= classes:  # a negative one looks enormous
-        wrong = flat[(flat < 0) | (flat >= classes)][0]
-        raise ValueError(f"{loss}: label {wrong} is out of range for {classes} classes (0 to {classes - 1})")
-    return _fixed(flat)
+        wrong = flat[((flat < 0) | (flat >= classes)) & (flat != ignore)]
+        if wrong.size:
+            but = "" if ignore is None else f", or ignore_index ({ignore})"
+            raise ValueError(
+                f"{loss}: target holds the label {wrong[0]}, out of range for {classes} classes (0 to {classes - 1}{but})"
+            )
+    return flat
 
 
-def cross_entropy(input: Any, target: Any, reduction: Reduction = "mean") -> Tensor:
-    """Cross-entropy of logits z with labels: the surprise at the true class (paper §6).
+def _logits(input: Any, loss: str, argument: str = "input") -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """Logits; the same as rows of classes; and the shape without the axis of classes, which is 1 (0 of a single row)."""
+    z = _prediction(input, loss, argument)
+    shape = z._value.shape
+    n = len(shape)
+    if n == 0 or shape[min(n - 1, 1)] == 0:
+        raise ValueError(
+            f"{loss}: {argument} needs an axis of classes, and at least one class (not 0); given shape {shape}"
+        )
+    left = shape[:1] + shape[2:] if n > 1 else ()
+    return z, _as_rows(z), left
 
-        L = −ln p_target,  p = softmax(z)        L̇_z = p − y, y one-hot
 
-    `input`: logits of shape (K,), (N, K) or (N, K, …), the classes on axis 1; `target`: integer labels of the shape that
-    is left, 0 ≤ label < K. Raises ValueError for labels of another shape or kind, or out of range.
+def _as_rows(z: Tensor) -> Tensor:
+    if z.ndim == 2:
+        return z
+    return moveaxis(z, 1, -1).reshape(-1, z.shape[1]) if z.ndim > 2 else z.reshape(1, z.size)
+
+
+def _valid(flat: Array, ignore_index: int, classes: int) -> Array | None:
+    """Which rows count; None where all do. A label that is a class may be ignored too."""
+    keep = flat != ignore_index
+    return None if keep.all() else np.flatnonzero(keep)
+
+
+def _labels(target: Any, z: Tensor, left: tuple[int, ...], ignore_index: int, loss: str) -> tuple[Array, Array | None]:
+    """Labels in a row, and which of them count."""
+    classes = z.shape[1] if z.ndim > 1 else z.shape[0]
+    labels = _integers(target, loss)
+    if labels.shape != left:
+        hint = "; probabilities have input's shape, and are floating" if labels.shape == z.shape else ""
+        raise ValueError(f"{loss}: target has labels of shape {labels.shape} where the logits ask for {left}{hint}")
+    if isinstance(ignore_index, bool) or not isinstance(ignore_index, int | np.integer):
+        raise ValueError(f"{loss}: ignore_index must be an integer; given {ignore_index!r}")
+    flat = _checked(labels, classes, loss, int(ignore_index))
+    return flat, _valid(flat, ignore_index, classes)
+
+
+def _shaped(
+    losses: Tensor, reduction: str, left: tuple[int, ...], keep: Array | None = None, z: Tensor | None = None
+) -> Tensor:
+    """The losses of single rows, in the shape that is left; of ignored ones 0."""
+    if reduction != "none":
+        return losses
+    if keep is not None:
+        losses = scatter(losses, index=keep, shape=(math.prod(left),))
+    return losses if losses.shape == left else losses.reshape(left)
+
+
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Cross-entropy of logits z with labels, or with probabilities: the surprise at the true class (paper §6, §11).
+
+        L = −ln p_target = −Σ y ln p,  p = softmax(z)        L̇_z = p·Σy − y, which is p − y for labels
+
+    `input`: logits of shape (K,), (N, K) or (N, K, …), the classes on axis 1. `target`: integer labels of the shape that is
+    left, 0 ≤ label < K; or floating probabilities in [0, 1], of input's shape. What a row whose label is `ignore_index`
+    holds reaches nothing. `label_smoothing` ε gives each class ε/K of the target. `weight`, one number a class, scales y.
+    The mean over labels is Σ L / Σ weight[label], over the rows that count; over probabilities, it is over all rows
+    (PyTorch's rules, which differ for the same data). A logit of −∞ masks its class.
+    Raises ValueError for a target of another shape or kind, or out of range, and ε outside [0, 1].
 
     >>> import numpy as np, fluxgrad as fg
     >>> z = fg.Tensor(np.zeros((1, 4)), requires_grad=True)
@@ -403,16 +453,234 @@ def cross_entropy(input: Any, target: Any, reduction: Reduction = "mean") -> Ten
     >>> z.grad
     array([[ 0.25,  0.25, -0.75,  0.25]])
     """
-    z = _prediction(input, "cross_entropy")
-    shape = z._value.shape
-    n = len(shape)
-    if n == 0 or shape[min(n - 1, 1)] == 0:
+    name = "cross_entropy"
+    z, flat_z, left = _logits(input, name)
+    classes, eps = flat_z.shape[1], _smoothing(label_smoothing, name)
+    w = None if weight is None else _weights(weight, (classes,), name)
+    soft = target if isinstance(target, Tensor) else np.asarray(target)
+    if soft.dtype.kind == "f" and soft.shape == z.shape and soft.size:
+        if ignore_index != -100:
+            raise ValueError(f"{name}: ignore_index={ignore_index!r} is a label, but target holds probabilities")
+        y = _target(target, z, name)
+        _within(y, name)
+        y = _as_rows(y)
+        if eps == 0 and w is None:
+            return _shaped(apply(rows.surprise, (flat_z, y), _reduction(reduction)), reduction, left)
+        y = _smooth(y.astype(np.float64), eps) * (1.0 if w is None else w)
+        return _shaped(_rounded(apply(rows.surprise, (flat_z.astype(np.float64), y)), z, reduction), reduction, left)
+    labels, keep = _labels(target, z, left, ignore_index, name)
+    if keep is not None:
+        flat_z, labels = flat_z[keep], labels[keep]
+    if eps == 0 and w is None:
+        return _shaped(apply(rows.surprise, (flat_z, _fixed(labels)), _reduction(reduction)), reduction, left, keep)
+    scale = np.ones(len(labels)) if w is None else w[labels]
+    wide = flat_z.astype(np.float64)  # rounded once, below
+    if eps:
+        y = _smooth(np.eye(classes)[labels], eps) * (1.0 if w is None else w)
+        losses = apply(rows.surprise, (wide, _fixed(y)))
+    else:
+        losses = apply(rows.surprise, (wide, _fixed(labels))) * scale
+    return _shaped(_rounded(losses, z, reduction, float(np.sum(scale))), reduction, left, keep)
+
+
+def focal_loss(
+    input: Any,
+    target: Any,
+    alpha: Any = None,
+    gamma: float = 2.0,
+    reduction: Reduction = "mean",
+    ignore_index: int = -100,
+) -> Tensor:
+    """Focal loss of logits z with labels: easy examples send back little (paper §7; Lin et al., 2017, with a softmax).
+
+        L = −α_t (1 − p_t)^γ ln p_t,  p = softmax(z), p_t that of the label
+        L̇_z = α_t q^γ (q + γ p_t (−ln p_t)) · (p/q, but −1 at the label),  q = 1 − p_t
+
+    `input`, `target` and `ignore_index` as in `cross_entropy`, labels only; `alpha`: one number in [0, 1] a class, or None
+    for 1. The mean is over the rows that count, not over their α. Raises ValueError for labels of another shape or kind, or
+    out of range, γ < 0, α outside [0, 1], or a single class.
+
+    >>> import numpy as np, fluxgrad as fg
+    >>> z = fg.Tensor(np.log([[0.9, 0.1]]), requires_grad=True)
+    >>> fg.losses.focal_loss(z, [0]).backward()
+    >>> z.grad.round(6)  # cross-entropy sends back 0.1, 34.5 times as much
+    array([[-0.002896,  0.002896]])
+    """
+    name = "focal_loss"
+    gamma = _not_negative(gamma, name, "gamma")
+    z, flat_z, left = _logits(input, name)
+    if flat_z.shape[1] < 2:
+        raise ValueError(f"{name}: input needs at least two classes; given shape {z.shape}")
+    scale = None if alpha is None else _weights(alpha, flat_z.shape[1:], name, "alpha")
+    if scale is not None and not ((scale >= 0) & (scale <= 1)).all():
+        raise ValueError(f"{name}: alpha must lie in [0, 1]; given {scale[~((scale >= 0) & (scale <= 1))][0]}")
+    labels, keep = _labels(target, z, left, ignore_index, name)
+    if keep is not None:
+        flat_z, labels = flat_z[keep], labels[keep]
+    if scale is None:
+        options = {"gamma": gamma, **_reduction(reduction)}
+        return _shaped(apply(rows.softmax_focal, (flat_z, _fixed(labels)), options), reduction, left, keep)
+    losses = apply(rows.softmax_focal, (flat_z.astype(np.float64), _fixed(labels)), {"gamma": gamma})
+    return _shaped(_rounded(losses * scale[labels], z, reduction), reduction, left, keep)
+
+
+# ----- Divergence (paper §8) -----
+
+
+def kl_div(
+    input: Any,
+    target: Any,
+    reduction: Literal["mean", "batchmean", "sum", "none"] = "mean",
+    log_target: bool = False,
+) -> Tensor:
+    """Kullback–Leibler divergence KL(target ‖ exp(input)), element by element (paper §8).
+
+        L = y (ln y − x), or exp(y) (y − x) with `log_target`        L̇_x = −y, or −exp(y)
+
+    `input` x holds the logarithms of probabilities, `target` y probabilities, of input's shape; with `log_target` their
+    logarithms. "mean" is over all elements, as in PyTorch; "batchmean", Σ L / N, is the divergence. Of two sets of
+    logits, `kl_div_with_logits` keeps more digits. Raises ValueError where shapes differ, or for a target outside [0, 1].
+
+    >>> import numpy as np, fluxgrad as fg
+    >>> fg.losses.kl_div(np.log([[0.5, 0.5]]), [[1.0, 0.0]], reduction="batchmean")
+    Tensor(0.69314718)
+    """
+    if reduction not in (*_REDUCTIONS, "batchmean"):
+        raise ValueError(f"reduction must be 'mean', 'batchmean', 'sum' or 'none'; given {reduction!r}")
+    x = _prediction(input, "kl_div")
+    t = _target(target, x, "kl_div")
+    _within(t, "kl_div", -math.inf if log_target else 0, math.inf if log_target else 1)
+    row = rows.kl_log if log_target else rows.kl
+    if reduction != "batchmean":
+        return apply(row, (x, t), _REDUCTIONS[reduction])
+    n = len(x._value) if x.ndim else 1
+    return _reduced(apply(row, (x, t), _REDUCTIONS["sum"]).reshape(1), "mean", n)
+
+
+def kl_div_with_logits(student: Any, teacher: Any, temperature: float = 1.0, reduction: Reduction = "mean") -> Tensor:
+    """Kullback–Leibler divergence KL(p ‖ q) of two sets of logits (paper §8): never negative, and 0 where they agree.
+
+        L = Σ p (ln p − ln q),  p = softmax(teacher/T), q = softmax(student/T)        L̇_student = (q − p)/T
+
+    Both of one shape, (K,), (N, K) or (N, K, …), the classes on axis 1; the mean is over the rows. For distillation multiply
+    by T², so that the signal does not shrink with T. Raises ValueError where shapes differ, or for T ≤ 0.
+
+    >>> import fluxgrad as fg
+    >>> z = fg.Tensor([[1e-9, 0.0]], requires_grad=True)
+    >>> fg.losses.kl_div_with_logits(z, [[0.0, 0.0]]).backward()
+    >>> z.grad
+    array([[ 2.5e-10, -2.5e-10]])
+    """
+    name = "kl_div_with_logits"
+    T = _temperature(temperature, name)
+    z, flat_z, left = _logits(student, name, "student")
+    flat_w = _as_rows(_target(teacher, z, name, "teacher", "student"))
+    if T == 1:
+        return _shaped(apply(rows.kl_logits, (flat_z, flat_w), _reduction(reduction)), reduction, left)
+    losses = apply(rows.kl_logits, (flat_z.astype(np.float64) / T, flat_w.astype(np.float64) / T))
+    return _shaped(_rounded(losses, z, reduction), reduction, left)
+
+
+def _temperature(T: float, loss: str) -> float:
+    if not 0 < T < math.inf:
+        raise ValueError(f"{loss}: temperature must be positive and finite; given {T!r}")
+    return float(T)
+
+
+# ----- Contrast (paper §9): cross-entropy over similarities -----
+
+
+def _vectors(x: Any, like: Tensor | None, loss: str, argument: str, shape: str = "(N, D)") -> Tensor:
+    t = _prediction(x, loss, argument)
+    if t.ndim != 2 and not (t.ndim == 3 and argument == "negative_keys"):
+        raise ValueError(f"{loss}: {argument} must have shape {shape}; given {t.shape}")
+    if like is not None and t.shape[-1] != like.shape[-1]:
         raise ValueError(
-            f"cross_entropy: input needs an axis of classes, and at least one class (not 0); given shape {shape}"
+            f"{loss}: {argument} has vectors of {t.shape[-1]} numbers, and the first argument of {like.shape[-1]}"
         )
-    classes = shape[1] if n > 1 else shape[0]
-    left = shape[:1] + shape[2:] if n > 1 else ()
-    labels = _labels(target, classes, left, "cross_entropy")
-    rows = z if n == 2 else moveaxis(z, 1, -1).reshape(-1, classes) if n > 2 else z.reshape(1, classes)
-    losses = apply(surprise, (rows, labels), _reduction(reduction))
-    return losses.reshape(left) if reduction == "none" and n != 2 else losses
+    return t.astype(np.float64)  # rounded once, at the end
+
+
+def _alike(similarity: str, loss: str, *vectors: Tensor) -> list[Tensor]:
+    """Vectors whose products are their similarities: of length 1 for the cosine. A vector 0 stays 0, and gets no signal."""
+    if similarity not in ("cosine", "dot"):
+        raise ValueError(f"{loss}: similarity must be 'cosine' or 'dot'; given {similarity!r}")
+    if similarity == "dot":
+        return list(vectors)
+    lengths = [np.linalg.norm(x, axis=-1, keepdims=True) for x in vectors]
+    return [x / np.where(n._value == 0, np.inf, n) for x, n in zip(vectors, lengths, strict=True)]
+
+
+def info_nce(
+    query: Any,
+    positive_key: Any,
+    negative_keys: Any = None,
+    temperature: float = 0.1,
+    reduction: Reduction = "mean",
+    similarity: Similarity = "cosine",
+) -> Tensor:
+    """InfoNCE: which of these keys belongs to the query? (paper §9; van den Oord et al., 2018)
+
+        L = −ln( exp(s⁺/τ) / Σ exp(s/τ) ),  s = similarity(query, key)        L̇_s = (p − y)/τ
+
+    `query`, `positive_key`: (N, D), row by row. `negative_keys`: (M, D) for all queries, or (N, M, D) for each its own; if
+    None, the other rows' keys. The positive counts once. The mean is over the queries; to have it both ways, add the loss
+    with query and key exchanged. Raises ValueError where shapes do not fit, or for τ ≤ 0.
+
+    >>> import numpy as np, fluxgrad as fg
+    >>> same = np.eye(3)
+    >>> fg.losses.info_nce(same, same, temperature=1.0)  # ln(1 + 2/e)
+    Tensor(0.55144471)
+    """
+    name = "info_nce"
+    T = _temperature(temperature, name)
+    like = _prediction(query, name, "query")
+    q = _vectors(like, None, name, "query")
+    k = _vectors(_target(positive_key, like, name, "positive_key", "query"), q, name, "positive_key")
+    if negative_keys is None:
+        q, k = _alike(similarity, name, q, k)
+        z: Any = q @ k.T
+        labels = np.arange(len(q), dtype=_INTP)
+    else:
+        shape = f"(M, {q.shape[1]}) or ({q.shape[0]}, M, {q.shape[1]})"
+        others = _vectors(negative_keys, q, name, "negative_keys", shape)
+        if others.ndim == 3 and len(others) != len(q):
+            raise ValueError(f"{name}: negative_keys must have shape {shape}; given {others.shape}")
+        q, k, others = _alike(similarity, name, q, k, others)
+        away = q @ others.T if others.ndim == 2 else np.sum(q.reshape(len(q), 1, -1) * others, axis=-1)
+        z = np.concatenate([np.sum(q * k, axis=-1, keepdims=True), away], axis=1)
+        labels = np.zeros(len(q), _INTP)
+    return _rounded(apply(rows.surprise, (z / T, _fixed(labels))), like, reduction)
+
+
+def nt_xent(
+    z_i: Any, z_j: Any, temperature: float = 0.5, reduction: Reduction = "mean", similarity: Similarity = "cosine"
+) -> Tensor:
+    """NT-Xent: two views of each of N things, which of the other 2N − 1 views is of the same? (paper §9; Chen et al., 2020)
+
+        L = −ln( exp(s⁺/τ) / Σ exp(s/τ) ),  s over all views but the view itself        L̇_s = (p − y)/τ
+
+    `z_i`, `z_j`: (N, D), row by row the two views. The mean is over all 2N, "none" gives them, z_i's first. Raises
+    ValueError where shapes differ, or for τ ≤ 0.
+
+    >>> import numpy as np, fluxgrad as fg
+    >>> fg.losses.nt_xent(np.eye(2), np.eye(2), temperature=1.0)  # ln(1 + 2/e)
+    Tensor(0.55144471)
+    """
+    name = "nt_xent"
+    T = _temperature(temperature, name)
+    like = _prediction(z_i, name, "z_i")
+    views = [_vectors(like, None, name, "z_i"), _vectors(_target(z_j, like, name, "z_j", "z_i"), None, name, "z_j")]
+    both: Any = np.concatenate(views)
+    (z,) = _alike(similarity, name, both)
+    n = len(z)
+    s = np.where(np.eye(n, dtype=bool), -np.inf, z @ z.T / T)
+    labels = (np.arange(n, dtype=_INTP) + n // 2) % max(n, 1)
+    return _rounded(apply(rows.surprise, (s, _fixed(labels))), like, reduction)
+
+
+__all__ = [
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "focal_loss", "huber_loss", "info_nce",
+    "kl_div", "kl_div_with_logits", "l1_loss", "mse_loss", "nt_xent", "sigmoid_focal_loss", "smooth_l1_loss",
+    "smooth_labels", "surprise",
+]  # fmt: skip

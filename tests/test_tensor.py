@@ -523,13 +523,9 @@ ESCAPES = {
 @pytest.mark.parametrize("act", ESCAPES.values(), ids=ESCAPES)
 def test_a_tensor_that_requires_grad_is_not_cut_off_silently(act):
     t = leaf([1.0, 2.0])
-    if act is ESCAPES["weight"]:  # a weight may carry a fluxion, or be refused
-        try:
-            act(t).backward()
-        except TypeError as error:
-            assert ".data" in str(error)
-        else:
-            np.testing.assert_allclose(t.grad, [0.5 * np.log1p(np.exp(-1)), 0.5 * np.log1p(np.exp(2))])
+    if act is ESCAPES["weight"]:  # what a loss refuses is a ValueError
+        with refused(ValueError, ".data", "weight", "require grad"):
+            act(t)
         return
     with refused(TypeError, ".data", ".item()", "np.stack"):
         act(t)

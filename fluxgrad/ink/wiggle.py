@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def again(L: Tensor, moved: Tensor, moment: Any) -> Array:
     """L's value in float64 with `moment` added to one tensor of its graph: the rows, run once more from what they saved.
 
-    Choices made while it was recorded (an index, the condition of a `where`) stay as they were.
+    Choices made while it was recorded (an index, the condition of a `where`) stay as they were; to round to float32 was none.
     """
     values: dict[Tensor, Any] = {}
     for t in reversed(list(order(L))):
@@ -39,12 +39,16 @@ def again(L: Tensor, moved: Tensor, moment: Any) -> Array:
                 for p, x in zip(t.operands, t.inputs, strict=True)
             ]
             with np.errstate(all="ignore"):
-                values[t] = t.row.value(*inputs, **t.options)
+                values[t] = t.row.value(*inputs, **{k: _unrounded(o) for k, o in t.options.items()})
     return np.asarray(values[L])
 
 
 def _precise(x: Array) -> Array:
     return x.astype(np.float64) if x.dtype.kind == "f" else x
+
+
+def _unrounded(option: Any) -> Any:
+    return np.dtype(np.float64) if isinstance(option, np.dtype) and option.kind == "f" else option
 
 
 Verdict = Literal["right", "wrong", "kink", "nowhere"]

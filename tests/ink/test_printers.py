@@ -61,6 +61,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "getitem": {"index": [1, 0, 1]},
     "scatter": {"index": [1, 0, 1, 5], "shape": (6, 5)},
     "huber_loss": {"delta": 0.3},
+    "smooth_l1_loss": {"beta": 0.3},
+    "focal_loss": {"gamma": 1.5},
     "sigmoid_focal_loss": {"gamma": 1.5},
 }
 
@@ -73,8 +75,10 @@ def call(row: Row) -> tuple[list[Any], dict[str, Any]]:
         return elementwise_inputs(row.name, shapes, "printed"), {}
     if row.name == "sigmoid_focal_loss":
         return [RNG.normal(size=5), RNG.integers(0, 2, 5).astype(float)], OPTIONS[row.name]
-    if row.name == "cross_entropy":
-        return [RNG.normal(size=(4, 5)), np.eye(5, dtype=int)[[2, 0, 4, 1]]], {}
+    if row.name in ("cross_entropy", "focal_loss"):
+        return [RNG.normal(size=(4, 5)), np.eye(5, dtype=int)[[2, 0, 4, 1]]], OPTIONS.get(row.name, {})
+    if row.name in ("binary_cross_entropy", "kl_div"):
+        return [RNG.uniform(0.1, 0.9, size=5), RNG.uniform(0.1, 0.9, size=5)], {}
     xs = [RNG.normal(size=shape) for shape in shapes]
     return [x + 3 * np.eye(*x.shape) if x.ndim == 2 and len({*x.shape}) == 1 else x for x in xs], OPTIONS.get(
         row.name, {}

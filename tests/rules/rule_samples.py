@@ -75,6 +75,7 @@ PLAIN = """
 POSITIVE = "reciprocal sqrt cbrt log log2 log10"
 PAIRS = """
     share multiply logaddexp logaddexp2 arctan2 hypot copysign maximum minimum fmax fmin add subtract heaviside mse_loss
+    l1_loss kl_div_log_target
 """
 ELEMENTWISE: dict[str, tuple[tuple[float, float], ...]] = {
     **dict.fromkeys(PLAIN.split(), (R,)),
@@ -92,6 +93,8 @@ ELEMENTWISE: dict[str, tuple[tuple[float, float], ...]] = {
     "float_power": ((0.25, 2.0), R),
     "clip": ((-3.0, 3.0), (-2.0, -0.5), (0.5, 2.0)),
     "binary_cross_entropy_with_logits": (R, (0.125, 0.875)),
+    "binary_cross_entropy": ((0.125, 0.875), (0.125, 0.875)),
+    "kl_div": (R, (0.125, 0.875)),
 }
 """Rules that work element by element and broadcast (the losses among them are fused rows, but read alike)."""
 
@@ -103,6 +106,10 @@ def elementwise_inputs(name: str, shapes: Sequence[tuple[int, ...]], salt: str =
 
 def _sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
+
+
+def _softmax(x: Any) -> Any:
+    return np.exp(x) / np.sum(np.exp(x), -1, keepdims=True)
 
 
 def _reduced(loss: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,6 +126,17 @@ LOSSES: dict[str, Callable[..., Any]] = {
     name: _reduced(loss)
     for name, loss in {
         "mse_loss": lambda p, t: np.square(p - t),
+        "l1_loss": lambda p, t: abs(p - t),
+        "smooth_l1_loss": lambda p, t, beta: np.where(
+            abs(p - t) < beta, (p - t) ** 2 / 2 / beta, abs(p - t) - beta / 2
+        ),
+        "binary_cross_entropy": lambda p, t: -(t * np.log(p) + (1 - t) * np.log(1 - p)),
+        "kl_div": lambda x, t: t * np.log(t) - t * x,
+        "kl_div_log_target": lambda x, t: np.exp(t) * t - np.exp(t) * x,
+        "kl_div_with_logits": lambda z, w: np.sum(_softmax(w) * np.log(_softmax(w) / _softmax(z)), -1),
+        "focal_loss": lambda z, t, gamma: (
+            -((1 - np.sum(t * _softmax(z), -1)) ** gamma) * np.log(np.sum(t * _softmax(z), -1))
+        ),
         "binary_cross_entropy_with_logits": lambda z, t: -(t * np.log(_sigmoid(z)) + (1 - t) * np.log(1 - _sigmoid(z))),
         "huber_loss": lambda p, t, delta: np.where(
             abs(p - t) < delta, (p - t) ** 2 / 2, delta * (abs(p - t) - delta / 2)
@@ -126,7 +144,7 @@ LOSSES: dict[str, Callable[..., Any]] = {
         "sigmoid_focal_loss": lambda z, t, gamma: (
             -((1 - _sigmoid((2 * t - 1) * z)) ** gamma) * np.log(_sigmoid((2 * t - 1) * z))
         ),
-        "cross_entropy": lambda z, t: -np.sum(t * np.log(np.exp(z) / np.sum(np.exp(z), -1, keepdims=True)), -1),
+        "cross_entropy": lambda z, t: -np.sum(t * np.log(_softmax(z)), -1),
     }.items()
 }
 
@@ -320,18 +338,29 @@ _enter("pinv", _a[:, :2])
 _enter("pinv", _a[:2])
 _enter("pinv", _aa[:, :, :2])
 
+_elementwise_losses = [
+    "mse_loss", "l1_loss", "binary_cross_entropy_with_logits", "binary_cross_entropy", "kl_div", "kl_div_log_target",
+]  # fmt: skip
 _sides = np.array([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
 _soft = draw(_rng("soft"), 0.125, 0.875, (2, 3))
 _hot = np.array([[False, True, False], [True, False, False]])
 for _options in [{}, {"reduction": "mean"}, {"reduction": "sum"}]:
-    for _name in ["mse_loss", "binary_cross_entropy_with_logits"]:
+    for _name in _elementwise_losses:
         _enter(_name, *elementwise_inputs(_name, [(2, 3)] * 2), **_options)
     _enter("huber_loss", (3, 4), (3, 4), delta=1.0, **_options)
+    _enter("smooth_l1_loss", (3, 4), (3, 4), beta=1.0, **_options)
     _enter("sigmoid_focal_loss", (2, 3), _sides, flows=[0], gamma=2.0, **_options)
     _enter("cross_entropy", (2, 3), _soft, **_options)
     _enter("cross_entropy", (2, 3), _hot, flows=[0], **_options)
     _enter("cross_entropy", (3,), _hot[0], flows=[0], **_options)
+    _enter("focal_loss", (2, 3), _hot, flows=[0], gamma=2.0, **_options)
+    _enter("focal_loss", (3,), _hot[0], flows=[0], gamma=2.0, **_options)
+    _enter("kl_div_with_logits", (2, 3), (2, 3), **_options)
+    _enter("kl_div_with_logits", (3,), (3,), **_options)
 _enter("huber_loss", (3, 4), (3, 4), delta=0.3)
+_enter("smooth_l1_loss", (3, 4), (3, 4), beta=0.3)
+_enter("focal_loss", (2, 3), _hot, flows=[0], gamma=0.5)
+_enter("focal_loss", (2, 3), _hot.astype(float), flows=[0], gamma=5.0)
 _enter("sigmoid_focal_loss", (2, 3), _sides, flows=[0], gamma=0.5)
 
 SAMPLES = [sample for samples in TABLE.values() for sample in samples]

@@ -39,9 +39,11 @@ ELEMENTWISE: list[tuple[str, list[Any], list[Any]]] = [
     ("cbrt", [[0.0, -8.0]], [[INF, 1 / 12]]),
     ("logaddexp", [[1.0, -1000.0], [1.0, 1000.0]], [[0.5, 0], [0.5, 1]]),
     ("huber_loss", [[1.0, -1.0, 0.5, 9.0], [0.0] * 4], [[1, -1, 0.5, 1], [-1, 1, -0.5, -1]]),
+    ("l1_loss", [[0.0, 2.0, -2.0], [0.0] * 3], [[0, 1, -1], [0, -1, 1]]),
+    ("smooth_l1_loss", [[2.0, -2.0, 0.5, 9.0], [0.0] * 4], [[1, -1, 0.25, 1], [-1, 1, -0.25, -1]]),
     ("sigmoid_focal_loss", [[0.0, 0.0], [0.0, 1.0]], [None, [0, 0]]),
 ]  # fmt: skip
-OPTIONS = {"huber_loss": {"delta": 1.0}, "sigmoid_focal_loss": {"gamma": 2.0}}
+OPTIONS = {"huber_loss": {"delta": 1.0}, "smooth_l1_loss": {"beta": 2.0}, "sigmoid_focal_loss": {"gamma": 2.0}}
 
 
 @pytest.mark.parametrize(("name", "inputs", "factors"), ELEMENTWISE, ids=[case[0] for case in ELEMENTWISE])

@@ -282,7 +282,14 @@ def test_kernels_stay_in_float32(sample: Sample):
         assert {np.asarray(c).dtype for c in [y, *found]} == {np.dtype(np.float32)}
     # Concatenate and stack compute nothing: they move.
     assert Watched.seen or sample.row.variadic, "nothing was watched"
-    assert np.dtype(np.float64) not in Watched.seen
+    assert np.dtype(np.float64) not in Watched.seen or sample.name in ROUNDED_ONCE
+
+
+ROUNDED_ONCE = {
+    "binary_cross_entropy_with_logits", "binary_cross_entropy", "sigmoid_focal_loss", "cross_entropy", "focal_loss", "kl_div",
+    "kl_div_log_target", "kl_div_with_logits",
+}  # fmt: skip
+"""The losses of classification, whose kernels compute in float64 to lose no digit of float32."""
 
 
 @every_kernel
@@ -361,6 +368,9 @@ NOTHING: dict[str, list[tuple[tuple[tuple[int, ...], ...], dict[str, Any]]]] = {
     "logabsdet": [(((0, 2, 2),), {})],
     "solve": [(((0, 2, 2), (0, 2, 3)), {}), (((0, 0), (0,)), {}), (((2, 3, 3), (3, 0)), {})],
     "huber_loss": [(((0,), (0,)), {"delta": 1.0}), (((), ()), {"delta": 1.0})],
+    "smooth_l1_loss": [(((0,), (0,)), {"beta": 1.0}), (((), ()), {"beta": 1.0})],
+    "kl_div_with_logits": [(((0, 3), (0, 3)), {})],
+    "focal_loss": [(((0, 3), (0, 3)), {"gamma": 2.0})],
     "sigmoid_focal_loss": [(((0,), (0,)), {"gamma": 2.0})],
     "cross_entropy": [(((0, 3), (0, 3)), {})],
 }
@@ -382,7 +392,7 @@ def test_empty_and_0d(name: str):
                 xs = [random(shape, k).astype(dtype) for k, shape in enumerate(shapes)]
                 if name in ("inv", "det", "solve") and xs[0].size:
                     xs[0] = xs[0] + 5 * np.eye(3, dtype=dtype)
-            flows = tuple(range(len(xs) - (name == "sigmoid_focal_loss")))
+            flows = tuple(range(len(xs) - (name in ("sigmoid_focal_loss", "focal_loss"))))
             sample = Sample(name, tuple(xs), options, None, flows)
             f, moving = sample.among(xs), [xs[i] for i in flows]
             expected = np.asarray(reference(name)(*xs, **options))
