@@ -12,7 +12,9 @@ from fluxgrad.sweep import Flows, Step, flows, grad, hessian, jacobian, jvp, no_
 from fluxgrad.tensor import Tensor
 
 if TYPE_CHECKING:
+    from fluxgrad import design
     from fluxgrad.check import check_grads, check_rule
+    from fluxgrad.design import loss_from_signal
     from fluxgrad.ink.explain import explain
     from fluxgrad.ink.wiggle import wiggle
     from fluxgrad.picture import draw, draw_network
@@ -26,6 +28,7 @@ _LATER = {
     "wiggle": "ink.wiggle",
     "draw": "picture",
     "draw_network": "picture",
+    "loss_from_signal": "design",
 }
 
 
@@ -35,6 +38,10 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         return getattr(import_module(f"fluxgrad.{_LATER[name]}"), name)
+    if name == "design":
+        from importlib import import_module
+
+        return import_module("fluxgrad.design")
     raise AttributeError(f"module 'fluxgrad' has no attribute {name!r}")
 
 
@@ -44,7 +51,7 @@ __all__ = [
     "grad", "value_and_grad", "vjp", "jvp", "jacobian", "hessian",
     "flows", "Flows", "Step", "rules", "elementwise", "linear", "fused", "check_grads", "check_rule", "explain", "wiggle",
     "relu", "sigmoid", "softplus", "gelu", "logsumexp", "softmax", "log_softmax",
-    "losses", "nn", "optim", "draw", "draw_network",
+    "losses", "loss_from_signal", "design", "nn", "optim", "draw", "draw_network",
 ]
 # fmt: on
 

@@ -59,7 +59,8 @@ def loss(
                 g = over(g, max(examples(inputs[0]), 1))
             if reduction == "none" and classes:
                 g = np.expand_dims(g, -1)
-            return g * signal(*inputs, **options)
+            s = signal(*inputs, **options)
+            return None if s is None else g * s
 
         return pull
 
