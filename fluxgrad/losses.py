@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluxgrad.rules import losses as rows
+from fluxgrad.rules.elementwise import softplus
 from fluxgrad.rules.kinds import Row
 from fluxgrad.rules.linear import moveaxis, scatter
 from fluxgrad.tensor import Tensor, _fixed, _kind_of, apply
@@ -240,12 +241,15 @@ def binary_cross_entropy_with_logits(
     if weight is None and pos_weight is None:
         return apply(rows.logistic, (z, t), _reduction(reduction))
     scale: Any = 1.0 if weight is None else _weights(weight, z.shape, name, broadcast=True)
-    y: Any = t.astype(np.float64)  # rounded once, below
-    if pos_weight is not None:
-        w = _weights(pos_weight, z.shape, name, "pos_weight", broadcast=True)
-        each: Any = w * y + (1 - y)  # w y ln p + (1 − y) ln(1 − p) is a cross-entropy again, of the target w y/each
-        y, scale = np.where(each.data == 0, y, w * y / np.where(each.data == 0, 1, each)), scale * each
-    return _rounded(apply(rows.logistic, (z.astype(np.float64), y)) * scale, z, reduction)
+    x, y = z.astype(np.float64), t.astype(np.float64)  # rounded once, below
+    if pos_weight is None:
+        return _rounded(apply(rows.logistic, (x, y)) * scale, z, reduction)
+    positive = _weights(pos_weight, z.shape, name, "pos_weight", broadcast=True)
+    up: Any = x
+    down: Any = x
+    if not y.requires_grad and np.isinf(x._value).any():  # 0 · ∞ is 0 here
+        up, down = np.where(y._value == 0, 0, x), np.where(y._value == 1, 0, x)
+    return _rounded((positive * y * softplus(-up) + (1 - y) * softplus(down)) * scale, z, reduction)
 
 
 def _rounded(losses: Tensor, z: Tensor, reduction: str, count: float | None = None) -> Tensor:
@@ -458,7 +462,7 @@ def cross_entropy(
     classes, eps = flat_z.shape[1], _smoothing(label_smoothing, name)
     w = None if weight is None else _weights(weight, (classes,), name)
     soft = target if isinstance(target, Tensor) else np.asarray(target)
-    if soft.dtype.kind == "f" and soft.shape == z.shape and soft.size:
+    if soft.dtype.kind == "f" and soft.shape == z.shape:
         if ignore_index != -100:
             raise ValueError(f"{name}: ignore_index={ignore_index!r} is a label, but target holds probabilities")
         y = _target(target, z, name)

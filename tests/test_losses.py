@@ -239,8 +239,14 @@ def test_float32_stays_float32(name, p, t, how):
         np.testing.assert_allclose(loss(a, target, reduction="none", **how).data, exact, rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:reduction. 'mean':UserWarning")  # PyTorch's, of kl_div
 def test_the_targets_fluxions(torch):
-    for name, p, t, how in (CASES["mse"], CASES["huber"], CASES["huber 0.3"], CASES["bce soft"], CASES["bce weighted"]):
+    names = [
+        "mse", "mse weighted", "l1", "huber", "huber 0.3", "huber weighted", "smooth l1 0.3", "bce soft", "bce weighted",
+        "bce soft, both weights", "bce of p, soft, weighted", "ce soft", "ce soft image", "ce soft many classes", "ce soft, all",
+        "kl", "kl log", "kl logits", "kl logits, close", "kl logits, T", "kl logits, many classes", "infonce", "nt-xent",
+    ]  # fmt: skip
+    for name, p, t, how in map(CASES.get, names):
         for reduction in REDUCTIONS:
             a, b = leaf(p), torch.tensor(p, requires_grad=True)
             s, u = leaf(t), torch.tensor(t, requires_grad=True)
@@ -252,6 +258,14 @@ def test_the_targets_fluxions(torch):
             only = leaf(t)
             getattr(losses, name)(p, only, reduction=reduction, **how).sum().backward()
             np.testing.assert_array_equal(only.grad, s.grad)
+
+
+def test_a_target_that_cannot_answer_is_refused():
+    t = leaf([0.0, 1.0])
+    with pytest.raises(ValueError, match=r"sigmoid_focal_loss: target must be 0 or 1 and cannot require grad"):
+        losses.sigmoid_focal_loss([1.0, 2.0], t)
+    with pytest.raises(ValueError, match="integers"):
+        losses.focal_loss([[1.0, 2.0]] * 2, t)
 
 
 # ----- Closed forms -----
@@ -353,6 +367,294 @@ def test_the_signal_is_the_slope_at_any_shape(z, name, reduction):
     assert getattr(losses, name)(z, t, reduction="sum").item() == pytest.approx(each.data.sum(), rel=1e-13)
 
 
+MASKED = np.array([[0.5, -np.inf, 2.0, -1.0], [-np.inf, 3.0, -np.inf, 2.0], [0.0, -np.inf, -np.inf, -np.inf]])
+OPEN = [[0, 2, 3], [1, 3], [0]]
+FIRST = np.array([2, 1, 0])
+
+
+def test_a_mask_takes_its_class_out_value_and_signal():
+    """−∞ is exact: the rest is, to the last digit, what it would be without the masked classes."""
+    rng = np.random.default_rng(1)
+    soft = np.where(np.isneginf(MASKED), 0, rng.random(MASKED.shape))
+    teacher = np.where(np.isneginf(MASKED), -np.inf, rng.normal(size=MASKED.shape))
+    for dtype in (np.float64, np.float32):
+        z = MASKED.astype(dtype)
+        for loss, target, pick in (
+            (losses.cross_entropy, FIRST, lambda t, n, k: k.index(t[n])),
+            (losses.cross_entropy, soft, lambda t, n, k: t[n][k]),
+            (losses.kl_div_with_logits, teacher, lambda t, n, k: t[n][k]),
+            (lambda *a, **o: losses.focal_loss(*a, gamma=0.5, **o), FIRST, lambda t, n, k: k.index(t[n])),
+            (losses.focal_loss, FIRST, lambda t, n, k: k.index(t[n])),
+        ):
+            a = leaf(z)
+            L = loss(a, target, reduction="none")
+            L.sum().backward()
+            assert np.isfinite(L.data).all() and np.isfinite(a.grad).all()
+            assert (a.grad[np.isneginf(z)] == 0).all()
+            for n, k in enumerate(OPEN):
+                if len(k) == 1:  # nothing else is left: it is certain
+                    assert L.data[n] == 0 and (a.grad[n] == 0).all()
+                    continue
+                b = leaf(z[n][k])
+                M = loss(b.reshape(1, -1), np.expand_dims(pick(target, n, k), 0))
+                M.backward()
+                np.testing.assert_allclose(L.data[n], M.data, rtol=4 * np.finfo(dtype).eps)
+                np.testing.assert_allclose(a.grad[n][k], b.grad, rtol=4 * np.finfo(dtype).eps, atol=1e-16)
+
+
+def test_what_is_masked_on_the_label_itself_is_infinite_and_still_sends_a_signal():
+    a = leaf([[0.0, -np.inf]])
+    L = losses.cross_entropy(a, [1])
+    L.backward()
+    assert L.item() == np.inf and a.grad.tolist() == [[1, -1]]
+    a = leaf([[0.0, -np.inf]])
+    L = losses.kl_div_with_logits(a, [[0.0, 0.0]])
+    L.backward()
+    assert L.item() == np.inf and a.grad.tolist() == [[0.5, -0.5]]
+    a = leaf([[0.0, -np.inf]])
+    L = losses.kl_div_with_logits(a, [[3.0, -np.inf]])
+    L.backward()
+    assert L.item() == 0 and a.grad.tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize("z", [[np.inf, -np.inf], [-np.inf, np.inf], [1e30, -1e30], [-1e30, 1e30], [800.0, -800.0]])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_logits_that_are_sure_and_right_cost_nothing_and_wrong_ones_what_they_are(z, dtype):
+    z = np.array(z, dtype)
+    for gamma in (0, 0.5, 2):
+        for loss in (
+            losses.binary_cross_entropy_with_logits,
+            lambda *a, **o: losses.binary_cross_entropy_with_logits(*a, pos_weight=1.0, **o),
+            lambda *a, gamma=gamma, **o: losses.sigmoid_focal_loss(*a, None, gamma, **o),
+        ):  # fmt: skip
+            for right in (True, False):
+                a = leaf(z)
+                L = loss(a, (z > 0) == right, reduction="none")
+                L.sum().backward()
+                assert L.tolist() == ([0, 0] if right else np.abs(z).tolist())
+                assert a.grad.tolist() == ([0, 0] if right else np.sign(z).tolist())
+
+
+def test_what_an_ignored_row_holds_reaches_nothing():
+    for bad in (np.nan, np.inf, -np.inf):
+        for loss, how in (
+            (losses.cross_entropy, {}), (losses.cross_entropy, {"label_smoothing": 0.1, "weight": [1.0, 2.0, 3.0]}),
+            (losses.focal_loss, {}), (losses.focal_loss, {"alpha": [0.5, 0.25, 1.0]}),
+        ):  # fmt: skip
+            for reduction in REDUCTIONS:
+                a, b = leaf([[1.0, 2.0, 0.5], [bad] * 3, [0.0, 1.0, 0.0]]), leaf([[1.0, 2.0, 0.5], [0.0, 1.0, 0.0]])
+                L = loss(a, [0, -100, 2], reduction=reduction, **how)
+                M = loss(b, [0, 2], reduction=reduction, **how)
+                L.sum().backward()
+                M.sum().backward()
+                assert L.tolist() == (M.tolist() if reduction != "none" else [M.tolist()[0], 0, M.tolist()[1]])
+                assert a.grad.tolist() == [b.grad.tolist()[0], [0, 0, 0], b.grad.tolist()[1]]
+
+
+def test_nothing_that_counts_is_one_answer():
+    """The mean of nothing is NaN, the sum 0, and what it sends back 0."""
+    z = [[1.0, 2.0], [0.0, 1.0]]
+    for act in (
+        lambda a, how: losses.cross_entropy(a, [-100, -100], reduction=how),
+        lambda a, how: losses.cross_entropy(a, [-100, -100], reduction=how, label_smoothing=0.1),
+        lambda a, how: losses.cross_entropy(a, [0, 1], weight=[0.0, 0.0], reduction=how),
+        lambda a, how: losses.focal_loss(a, [-100, -100], reduction=how),
+        lambda a, how: losses.focal_loss(a, [-100, -100], alpha=[0.5, 0.5], reduction=how),
+        lambda a, how: losses.mse_loss(a, z, weight=np.zeros((2, 2)), reduction=how),
+    ):
+        for how in REDUCTIONS:
+            a = leaf(z)
+            L = act(a, how)
+            L.sum().backward()
+            assert np.isnan(L.item()) if how == "mean" else (L.data == 0).all()
+            assert (a.grad == 0).all()
+    for name, p, t, how in CASES.values():
+        if name in ("info_nce", "nt_xent") and "negative_keys" in how:
+            continue  # (negatives of its own have a batch as well)
+        if p.ndim < 2:
+            continue
+        how = {k: v[:0] if np.shape(v)[:1] == p.shape[:1] else v for k, v in how.items()}
+        for reduction in REDUCTIONS:
+            a = leaf(p[:0])
+            L = getattr(losses, name)(a, t[:0], reduction=reduction, **how)
+            L.sum().backward()
+            assert L.shape == ((0, *t.shape[1:]) if reduction == "none" else ()) or name in (
+                "kl_div_with_logits",
+                "info_nce",
+                "nt_xent",
+                "cross_entropy",
+            )
+            assert a.grad.shape == p[:0].shape
+            assert reduction == "none" or (np.isnan(L.item()) if reduction == "mean" else L.item() == 0)
+
+
+def test_a_row_of_nothing_but_masks_or_with_nan_is_nan():
+    for z in ([-np.inf, -np.inf], [np.inf, 0.0], [np.nan, 0.0]):
+        with np.errstate(invalid="ignore"):
+            for loss in (losses.cross_entropy, losses.focal_loss):
+                a = leaf([z])
+                L = loss(a, [0])
+                L.backward()
+                assert np.isnan(L.item()) and np.isnan(a.grad).any()
+    for name in ("mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss"):
+        a = leaf([np.nan, 1.0])
+        getattr(losses, name)(a, [0.0, 0.0]).backward()
+        assert np.isnan(a.grad[0]) and np.isfinite(a.grad[1])  # (PyTorch's l1 hides it)
+
+
+def test_kl_is_never_negative():
+    rng = np.random.default_rng(2)
+    for scale in (1e-12, 1e-6, 1e-3, 1, 30):
+        for dtype in (np.float64, np.float32):
+            z = rng.normal(size=(200, 5)).astype(dtype) * 10
+            w = (z + rng.normal(size=z.shape) * scale).astype(dtype)
+            assert (losses.kl_div_with_logits(z, w, reduction="none").data >= 0).all()
+            a = leaf(z)
+            L = losses.kl_div_with_logits(a, z)
+            L.backward()
+            assert L.item() == 0 and (a.grad == 0).all()
+
+
+# ----- Where we differ from PyTorch, and mean to -----
+
+
+def test_torch_clamps_the_surprise_of_a_probability(torch):
+    p = torch.tensor([0.0, 1e-50], dtype=torch.float64)
+    theirs = torch.nn.functional.binary_cross_entropy(p, torch.ones(2, dtype=torch.float64), reduction="none")
+    assert theirs.tolist() == [100, 100]
+    with np.errstate(divide="ignore"):
+        ours = losses.binary_cross_entropy(p.numpy(), [1.0, 1.0], reduction="none")
+    assert ours.tolist() == [np.inf, pytest.approx(50 * math.log(10))]
+
+
+def test_torch_takes_a_target_outside_of_0_to_1(torch):
+    F = torch.nn.functional
+    assert F.binary_cross_entropy_with_logits(torch.tensor([1.0]), torch.tensor([2.0])).item() < 0
+    assert torch.isfinite(F.cross_entropy(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -1.0]])))
+    for act in (
+        lambda: losses.binary_cross_entropy_with_logits([1.0], [2.0]), lambda: losses.cross_entropy([[1.0, 2.0]], [[3.0, -1.0]]),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"target must lie in \[0, 1\]"):
+            act()
+
+
+def test_torch_broadcasts_and_only_warns(torch):
+    with pytest.warns(UserWarning, match="broadcasting"):
+        torch.nn.functional.mse_loss(torch.zeros(3, 1), torch.zeros(3))
+    with pytest.raises(ValueError, match=r"\(3, 1\) and target \(3,\)"):
+        losses.mse_loss(np.zeros((3, 1)), np.zeros(3))
+
+
+def test_torch_ignores_a_negative_smoothing(torch):
+    z, t = torch.tensor([[1.0, 2.0]]), torch.tensor([0])
+    F = torch.nn.functional
+    assert F.cross_entropy(z, t, label_smoothing=-0.1) == F.cross_entropy(z, t)
+    with pytest.raises(ValueError, match=r"label_smoothing must lie in \[0, 1\]; given -0.1"):
+        losses.cross_entropy([[1.0, 2.0]], [0], label_smoothing=-0.1)
+
+
+def test_torch_loses_the_tail(torch):
+    z = torch.tensor([[40.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    L = torch.nn.functional.cross_entropy(z, torch.tensor([0]))
+    L.backward()
+    assert L.item() == 0 and z.grad[0, 0] == 0
+    a = leaf([[40.0, 0.0]])
+    M = losses.cross_entropy(a, [0])
+    M.backward()
+    assert M.item() == pytest.approx(math.exp(-40), rel=1e-15) and a.grad[0, 0] == pytest.approx(
+        -math.exp(-40), rel=1e-15
+    )
+
+
+def test_torch_lets_an_ignored_row_and_a_mask_spoil_the_signal(torch):
+    z = torch.tensor([[1.0, 2.0], [math.nan, 0.0]], requires_grad=True)
+    torch.nn.functional.cross_entropy(z, torch.tensor([0, -100])).backward()
+    assert torch.isnan(z.grad).any()
+    masked, hot = torch.tensor([[0.0, -math.inf]]), torch.tensor([[1.0, 0.0]])
+    assert torch.isnan(torch.nn.functional.cross_entropy(masked, hot))
+    assert losses.cross_entropy(masked.numpy(), hot.numpy()).item() == 0
+
+
+def test_torch_gives_a_negative_divergence(torch):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(100, 5)).astype(np.float32) * 10
+    w = (z + rng.normal(size=z.shape).astype(np.float32) * 1e-4).astype(np.float32)
+    ls = torch.log_softmax
+    theirs = torch.nn.functional.kl_div(
+        ls(torch.tensor(z), 1), ls(torch.tensor(w), 1), reduction="none", log_target=True
+    )
+    assert (theirs.sum(1) < 0).any()
+    assert (losses.kl_div_with_logits(z, w, reduction="none").data >= 0).all()
+
+
+def test_torch_wants_int64_labels(torch):
+    with pytest.raises(RuntimeError):
+        torch.nn.functional.cross_entropy(torch.zeros(1, 2), torch.tensor([1], dtype=torch.int32))
+    for dtype in "bBhHiIlLqQ":
+        assert losses.cross_entropy([[0.0, 0.0]], np.array([1], dtype)).item() == math.log(2)
+
+
+def test_the_same_data_as_labels_and_as_probabilities_has_two_means():
+    """PyTorch's rule, and ours: Σ w·L / Σ w of labels, Σ w·L / N of probabilities; Huber's Σ w·L / n."""
+    w = [1.0, 3.0]
+    z, L = [[0.0, 0.0], [0.0, 0.0]], math.log(2)
+    assert losses.cross_entropy(z, [0, 1], weight=w).item() == pytest.approx(L)
+    assert losses.cross_entropy(z, [[1.0, 0.0], [0.0, 1.0]], weight=w).item() == pytest.approx(2 * L)
+    assert losses.mse_loss([1.0, 1.0], [0.0, 0.0], weight=w).item() == 1
+    assert losses.huber_loss([1.0, 1.0], [0.0, 0.0], weight=w).item() == 1  # ½ · (1 + 3) / 2
+
+
+# ----- hypothesis, with PyTorch where it is right -----
+
+rows_of = hnp.array_shapes(min_dims=2, max_dims=3, min_side=2, max_side=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_classes_anywhere_agree_with_pytorch(data):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: no peer to compare with")
+    z = data.draw(hnp.arrays(float, rows_of, elements=st.floats(-8, 8)))
+    left, K = z.shape[:1] + z.shape[2:], z.shape[1]
+    t = data.draw(hnp.arrays(np.int64, left, elements=st.sampled_from([-100, *range(K)])))
+    how = {
+        "weight": data.draw(st.none() | hnp.arrays(float, K, elements=st.floats(0.125, 4))),
+        "label_smoothing": data.draw(st.sampled_from([0.0, 0.1, 1.0])),
+        "reduction": data.draw(st.sampled_from(REDUCTIONS)),
+    }
+    if (t == -100).all() and how["reduction"] == "mean":
+        t.flat[0] = 0
+    c = np.cos(np.arange(t.size)).reshape(left) if how["reduction"] == "none" else np.ones(())
+    a, b = leaf(z), torch.tensor(z, requires_grad=True)
+    L = losses.cross_entropy(a, t, **how)
+    M = torch.nn.functional.cross_entropy(b, torch.tensor(t), **{k: into_torch(torch, v) for k, v in how.items()})
+    np.testing.assert_allclose(L.data, M.detach().numpy(), rtol=1e-12, atol=1e-14)
+    (L * c).sum().backward()
+    (M * torch.tensor(c)).sum().backward()
+    np.testing.assert_allclose(a.grad, b.grad.numpy(), rtol=1e-11, atol=1e-14)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_two_classes_anywhere_agree_with_pytorch(data):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: no peer to compare with")
+    z = data.draw(hnp.arrays(float, hnp.array_shapes(max_dims=3, max_side=4), elements=st.floats(-8, 8)))
+    numbers = lambda low, high: hnp.arrays(float, z.shape, elements=st.floats(low, high))
+    t = data.draw(numbers(0, 1))
+    how = {"weight": data.draw(st.none() | numbers(0, 4)), "pos_weight": data.draw(st.none() | numbers(0, 4))}
+    c = np.cos(np.arange(z.size)).reshape(z.shape)
+    a, b = leaf(z), torch.tensor(z, requires_grad=True)
+    s, u = leaf(t), torch.tensor(t, requires_grad=True)
+    L = losses.binary_cross_entropy_with_logits(a, s, reduction="none", **how)
+    M = torch.nn.functional.binary_cross_entropy_with_logits(
+        b, u, reduction="none", **{k: into_torch(torch, v) for k, v in how.items()}
+    )
+    np.testing.assert_allclose(L.data, M.detach().numpy(), rtol=1e-12, atol=1e-14)
+    (L * c).sum().backward()
+    (M * torch.tensor(c)).sum().backward()
+    np.testing.assert_allclose(a.grad, b.grad.numpy(), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(s.grad, u.grad.numpy(), rtol=1e-10, atol=1e-12)
+
+
 # ----- Around the rows -----
 
 
@@ -408,6 +710,49 @@ def test_shapes_never_broadcast(name, a, b):
         (lambda: losses.sigmoid_focal_loss([1.0], [1.0], gamma=-1), ["gamma", "-1"]),
         (lambda: losses.sigmoid_focal_loss([1.0], [1.0], gamma=float("nan")), ["gamma", "nan"]),
         (lambda: losses.sigmoid_focal_loss([1.0], [1.0], alpha=1.5), ["alpha", "1.5"]),
+        (lambda: losses.smooth_l1_loss([1.0], [1.0], beta=-0.5), ["smooth_l1_loss", "beta", "-0.5"]),
+        (lambda: losses.mse_loss([1.0], [1.0], weight=[1.0, 2.0]), ["mse_loss", "weight", "(2,)", "(1,)"]),
+        (lambda: losses.l1_loss([1.0], [1.0], weight=[np.nan]), ["l1_loss", "weight", "nan", "finite"]),
+        (lambda: losses.huber_loss([1.0], [1.0], weight=leaf([1.0])), ["huber_loss", "weight", "require grad"]),
+        (lambda: losses.binary_cross_entropy_with_logits([1.0], [1.0], pos_weight=[np.inf]), ["pos_weight", "inf"]),
+        (lambda: losses.binary_cross_entropy([1.5], [1.0]), ["binary_cross_entropy", "input", "[0, 1]", "1.5"]),
+        (lambda: losses.binary_cross_entropy([np.nan], [1.0]), ["input", "[0, 1]", "nan"]),
+        (lambda: losses.binary_cross_entropy([0.5], [-1.0]), ["target", "[0, 1]", "-1.0"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [0], weight=[1.0]), ["cross_entropy", "weight", "(1,)", "(2,)"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [0], weight=[1.0, np.nan]), ["weight", "nan"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [0], label_smoothing=1.5), ["label_smoothing", "[0, 1]", "1.5"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [0], label_smoothing=np.nan), ["label_smoothing", "nan"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [0], ignore_index=1.5), ["ignore_index", "integer", "1.5"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [[0.5, 0.5]], ignore_index=1), ["ignore_index", "probabilities"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [[0.5, np.nan]]), ["target", "[0, 1]", "nan"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [[0.5, -0.5]]), ["target", "[0, 1]", "-0.5"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [[0, 1]]), ["labels", "(1, 2)", "(1,)", "probabilities"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [[0.5, 0.5, 0.0]]), ["target", "integers", "float64"]),
+        (lambda: losses.focal_loss([[1.0, 2.0]], [0], gamma=-1), ["focal_loss", "gamma", "-1"]),
+        (lambda: losses.focal_loss([[1.0, 2.0]], [0], gamma=np.inf), ["gamma", "inf"]),
+        (lambda: losses.focal_loss([[1.0, 2.0]], [0], alpha=0.25), ["alpha", "()", "(2,)"]),
+        (lambda: losses.focal_loss([[1.0, 2.0]], [0], alpha=[0.5, 1.5]), ["alpha", "[0, 1]", "1.5"]),
+        (lambda: losses.focal_loss([[1.0]], [0]), ["focal_loss", "two classes", "(1, 1)"]),
+        (lambda: losses.focal_loss([[1.0, 2.0]], [2]), ["focal_loss", "label", "2"]),
+        (lambda: losses.kl_div([[0.0, -1.0]], [[1.0]]), ["kl_div", "(1, 2)", "(1, 1)"]),
+        (lambda: losses.kl_div([0.0], [1.5]), ["kl_div", "target", "[0, 1]", "1.5"]),
+        (lambda: losses.kl_div([0.0], [np.nan], log_target=True), ["kl_div", "target", "nan"]),
+        (lambda: losses.kl_div([0.0], [1.0], reduction="avg"), ["batchmean", "'avg'"]),
+        (lambda: losses.kl_div_with_logits([[1.0, 2.0]], [[1.0, 2.0]], temperature=0), ["temperature", "0"]),
+        (lambda: losses.kl_div_with_logits([[1.0, 2.0]], [[1.0, 2.0]], temperature=-1.0), ["temperature", "-1.0"]),
+        (lambda: losses.kl_div_with_logits([[1.0, 2.0]], [[1.0]]), ["student", "teacher", "(1, 2)", "(1, 1)"]),
+        (lambda: losses.info_nce([[1.0, 2.0]], [[1.0, 2.0]], temperature=0), ["info_nce", "temperature", "0"]),
+        (lambda: losses.info_nce([1.0, 2.0], [1.0, 2.0]), ["info_nce", "query", "(2,)", "(N, D)"]),
+        (lambda: losses.info_nce([[1.0, 2.0]], [[1.0, 2.0, 3.0]]), ["positive_key", "(1, 3)", "(1, 2)"]),
+        (lambda: losses.info_nce([[1.0, 2.0]], [[1.0, 2.0]], [[1.0]]), ["negative_keys", "1", "2"]),
+        (lambda: losses.info_nce([[1.0]] * 2, [[1.0]] * 2, np.zeros((3, 4, 1))), ["negative_keys", "(3, 4, 1)"]),
+        (lambda: losses.info_nce([[1.0]], [[1.0]], similarity="l2"), ["similarity", "'l2'", "cosine", "dot"]),
+        (lambda: losses.nt_xent([[1.0]], [[1.0], [2.0]]), ["nt_xent", "z_i", "z_j", "(1, 1)", "(2, 1)"]),
+        (lambda: losses.nt_xent([[1.0]], [[1.0]], temperature=np.nan), ["nt_xent", "temperature", "nan"]),
+        (lambda: losses.nt_xent([[1.0]], [[1.0]], reduction="avg"), ["reduction", "'avg'"]),
+        (lambda: losses.smooth_labels([3], 3), ["smooth_labels", "label", "3"]),
+        (lambda: losses.smooth_labels([0], 3, 2.0), ["label_smoothing", "2.0"]),
+        (lambda: losses.smooth_labels([0.5], 3), ["labels", "float64"]),
         (lambda: losses.cross_entropy(1.0, 0), ["cross_entropy", "classes"]),
         (lambda: losses.cross_entropy([[1.0, 2.0]], [2]), ["label", "2", "0 to 1"]),
         (lambda: losses.cross_entropy([[1.0, 2.0]], [-1]), ["label", "-1"]),

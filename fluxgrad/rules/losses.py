@@ -336,7 +336,7 @@ class _Classes:
         self.dtype, self.n, self.shape = z.dtype, len(z), z.shape
         self.axis = 0 if z.shape[1] <= FEW else 1
         z = self.laid(z)
-        m = np.maximum.reduce(z, self.axis, keepdims=True)
+        m = np.maximum.reduce(z, self.axis, keepdims=True, initial=-np.inf)
         self.d = d = z - m
         self.e = e = np.exp(d)
         if self.dtype.itemsize >= 8:
