@@ -305,14 +305,12 @@ def sigmoid_focal_loss(
         raise ValueError(f"{name}: alpha must lie in [0, 1], or be None; given {alpha!r}")
     z = _prediction(input, name)
     t = _target(target, z, name)
-    other = t._value[(t._value != 0) & (t._value != 1)]
-    if t.requires_grad or other.size:
-        given = f"{other.flat[0]}" if other.size else "one that requires grad"
+    hard = t._value * t._value == t._value
+    if t.requires_grad or not hard.all():
+        given = "one that requires grad" if hard.all() else f"{t._value[~hard].flat[0]}"
         raise ValueError(f"{name}: target must be 0 or 1 and cannot require grad; given {given}")
-    if alpha is None:
-        return apply(rows.focal, (z, t), {"gamma": gamma, **_reduction(reduction)})
-    losses = apply(rows.focal, (z.astype(np.float64), t.astype(np.float64)), {"gamma": gamma})
-    return _rounded(losses * np.where(t._value == 1, alpha, 1 - alpha), z, reduction)
+    options = {"gamma": gamma, **_reduction(reduction)}
+    return apply(rows.focal, (z, t), options if alpha is None else {**options, "alpha": float(alpha)})
 
 
 # ----- Many classes (paper §6, §7, §11) -----

@@ -40,8 +40,8 @@ def loss(
     """A loss's row: the value and the signals of one example, and the reduction, which every loss shares.
 
     `classes`: an example is a row of classes, not one number. `core` is a kernel of it where digits or speed ask for one:
-    forward gives the value of each example as two factors (a, b), or (a, None), and back(g, saved, room) takes one number
-    or one an example for g. The values may have more digits than the input: they are rounded here.
+    forward(*arrays, summed, **options) gives the losses of the examples, or their sum, and back(g, saved, room) takes one number
+    or one an example for g. The losses may have more digits than the input: they are rounded here.
     """
 
     def examples(x: Array) -> int:
@@ -64,27 +64,17 @@ def loss(
 
         return pull
 
-    def forward(*arrays: Array, reduction: str = "none", **options: Any) -> tuple[Any, Any]:
-        (a, b), saved = core[0](*arrays, **options)  # type: ignore[index]  # (a kernel where there is a core)
-        n = None
-        dtype = a.dtype if saved is None else arrays[0].dtype
+    def forward(z: Array, t: Array, reduction: str = "none", **options: Any) -> tuple[Any, Any]:
         if reduction == "none":
-            total = a if b is None else a * b
+            n = None
+            total, saved = core[0](z, t, False, **options)  # type: ignore[index]  # (a kernel where there is a core)
         else:
-            n = a.size
-            if a.dtype == np.float16:  # whose sums run over
-                a, b = (a if b is None else a * b).astype(np.float32), None
-            if b is None:
-                total = np.add.reduce(a, None)
-            elif n <= 1024:
-                flat = a.reshape(-1)  # (a long sum keeps more digits where NumPy adds in pairs)
-                total = flat.dot(flat if a is b else b.reshape(-1))
-            else:
-                total = np.add.reduce(a * b, None)
+            n = 1
+            total, saved = core[0](z, t, True, **options)  # type: ignore[index]
             if reduction == "mean":
-                total = total / n if n else np.full((), np.nan, dtype)
-            else:
-                n = 1
+                n = examples(z)
+                total = total / n if n else np.full((), np.nan, total.dtype)
+        dtype = z.dtype if saved is not None or t.dtype.kind != "f" else np.result_type(z, t)
         return total if total.dtype is dtype else total.astype(dtype), saved and (saved, n)
 
     def back(send: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
@@ -102,6 +92,25 @@ def loss(
     return row
 
 
+RUN = 1024  # so many products are added one after the other; more, in pairs of such sums, which keeps their digits
+
+
+def _dot(a: Array, b: Array) -> Any:
+    """Σ a·b."""
+    if a.dtype == np.float16:  # whose sums run over
+        a, b = a.astype(np.float32), b.astype(np.float32)
+    a, b = a.reshape(-1), b.reshape(-1)
+    if a.size <= RUN:
+        return a.dot(b)
+    n = a.size - a.size % RUN
+    runs = np.vecdot(a[:n].reshape(-1, RUN), b[:n].reshape(-1, RUN))
+    return np.add.reduce(runs) + a[n:].dot(b[n:])
+
+
+def _total(a: Array) -> Any:
+    return np.add.reduce(a, None, np.float32 if a.dtype == np.float16 else None)
+
+
 # ----- Regression -----
 
 
@@ -110,28 +119,41 @@ def _alike(p: Array, t: Array) -> bool:
     return p.dtype is t.dtype and p.shape == t.shape
 
 
-def _squared(p: Array, t: Array) -> tuple[Any, Any]:
+def _squared(p: Array, t: Array, summed: bool) -> tuple[Any, Any]:
     e = p - t
-    return (e, e), (e,) if _alike(p, t) else None
+    return _dot(e, e) if summed else e * e, (e,) if _alike(p, t) else None
 
 
-def _absolute(p: Array, t: Array) -> tuple[Any, Any]:
+def _absolute(p: Array, t: Array, summed: bool) -> tuple[Any, Any]:
     e = p - t
-    return (np.abs(e), None), (np.sign(e),) if _alike(p, t) else None
+    L = np.abs(e)
+    return _total(L) if summed else L, (np.sign(e),) if _alike(p, t) else None
 
 
-def _clipped(p: Array, t: Array, delta: float) -> tuple[Any, Any]:
+def _clipped(p: Array, t: Array, summed: bool, delta: float) -> tuple[Any, Any]:
     """d = clip(r, −δ, δ) is the signal, and L = d·(r − d/2) on both sides of δ."""
     r = p - t
     d = np.clip(r, -delta, delta)  # (`where` on an unpredictable mask costs thirty times as much)
-    return (d, r - 0.5 * d), (d,) if _alike(p, t) else None
+    return _less_half(d, d, r, summed), (d,) if _alike(p, t) else None
 
 
-def _smoothed(p: Array, t: Array, beta: float) -> tuple[Any, Any]:
+def _smoothed(p: Array, t: Array, summed: bool, beta: float) -> tuple[Any, Any]:
+    """s = d/β is the signal, d = clip(r, −β, β), and L = s·(r − d/2): r² is not made, which could underflow."""
     r = p - t
     d = np.clip(r, -beta, beta)
-    s = d / beta  # before r² is made, which could underflow
-    return (s, r - 0.5 * d), (s,) if _alike(p, t) else None
+    s = d / beta
+    return _less_half(s, d, r, summed), (s,) if _alike(p, t) else None
+
+
+def _less_half(s: Array, d: Array, r: Array, summed: bool) -> Any:
+    """s·(r − d/2), or its sum."""
+    if summed:
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = _dot(s, r) - 0.5 * _dot(s, d)
+        if total < np.inf:  # else ∞ − ∞ may be what is left of a finite sum
+            return total
+    each = s * (r - 0.5 * d)
+    return _total(each) if summed else each
 
 
 def _forwards(g: Any, saved: Any, room: Any) -> Any:
@@ -173,7 +195,57 @@ smooth_l1 = loss("smooth_l1(p − t)", _smooth, _smooth_signal, lambda p, t, bet
                  core=(_smoothed, [_forwards, _backwards]), name="smooth_l1_loss",
                  choice="at |p − t| = β both sides agree")  # fmt: skip
 
-# ----- Two classes: everything from one exponential, of −|z| -----
+# ----- In float64, and rounded once -----
+
+PIECE = 15000  # numbers at once: what is computed of them stays in a cache
+
+
+def _exact(
+    core: Callable[..., Any], to_target: Callable[..., Any], otherwise: Callable[..., Any] | None = None
+) -> Kernel:
+    """The kernel of a core that computes with more digits than it is given, piece by piece.
+
+    core(z, t, **options) gives the value of each example and the signal; to_target(z, t, **options) the signal to the target,
+    which few ask for. Both see arrays of one shape, flat and in float64; or, where there is an `otherwise`, which computes
+    what does not fit, rows of classes as they are, and rows or labels.
+    """
+    given = _wide if otherwise is None else lambda x: x
+
+    def forward(z: Array, t: Array, summed: bool, **options: Any) -> tuple[Any, Any]:
+        fits = _alike(z, t)
+        if otherwise is None:
+            x, y = (z, t) if fits else np.broadcast_arrays(z, t)
+            value, signal = pieces(x.reshape(-1), y.reshape(-1), 1, summed, options)
+            value = value if summed else value.reshape(x.shape)
+            return value, (signal.reshape(z.shape), z, t, options) if fits else None
+        if z.ndim != 2 or not (fits or (t.dtype is _INTP and t.ndim == 1)):
+            value = np.asarray(otherwise(z, t, **options))
+            return _total(value) if summed else value, None
+        value, signal = pieces(z, t, z.shape[1], summed, options)
+        return value, (signal, z, t, options)
+
+    def pieces(z: Array, t: Array, size: int, summed: bool, options: dict[str, Any]) -> tuple[Any, Array]:
+        n, step = len(z), max(1, PIECE // max(size, 1))
+        if n <= step:
+            value, signal = core(given(z), given(t), **options)
+            return _total(value) if summed else value, signal
+        wide = np.promote_types(z.dtype, np.float64)
+        values, signal = np.empty(-(-n // step) if summed else n, wide), np.empty(z.shape, wide)
+        for i, k in enumerate(range(0, n, step)):
+            part = slice(k, k + step)
+            value, signal[part] = core(given(z[part]), given(t[part]), **options)
+            values[i if summed else part] = _total(value) if summed else value
+        return _total(values) if summed else values, signal
+
+    def back(g: Any, saved: Any, room: Any) -> Array:
+        signal, z, _, _ = saved
+        return _rounded(signal, g, z)
+
+    def back_to_target(g: Any, saved: Any, room: Any) -> Array:
+        _, z, t, options = saved
+        return _rounded(to_target(given(z), given(t), **options), g, z)
+
+    return forward, [back, back_to_target]
 
 
 def _wide(x: Array) -> Array:
@@ -181,63 +253,67 @@ def _wide(x: Array) -> Array:
     return x.astype(np.float64) if x.dtype.itemsize < 8 else x
 
 
-def _in_float64(core: Callable[..., Any]) -> Callable[..., Any]:
-    """A core of one example computed with more digits than it was given: saved is the dtype to round to, and the rest."""
-
-    def wide(z: Array, t: Array, **options: Any) -> tuple[Any, Any]:
-        value, saved = core(_wide(z), _wide(t), **options)
-        if _alike(z, t):
-            return (value, None), (z.dtype, *saved)
-        return (value.astype(np.result_type(z, t)), None), None
-
-    return wide
+def _rounded(signal: Array, g: Any, like: Array) -> Array:
+    """A signal of many digits, times what arrives, rounded to the dtype of the input."""
+    if isinstance(g, np.ndarray) and g.ndim < signal.ndim:
+        g = g[..., None]  # one of each row
+    rounded: Array = np.multiply(signal, g, np.empty_like(signal, like.dtype))
+    return rounded
 
 
-def _rounded(send: Callable[..., Any]) -> Callable[[Any, Any, Any], Any]:
-    """What a signal of many digits sends back, rounded once."""
-
-    def back(g: Any, saved: Any, room: Any) -> Any:
-        dtype, *saved = saved
-        return (send(*saved) * g).astype(dtype, copy=False)
-
-    return back
+# ----- Two classes -----
 
 
-def _halves(z: Array) -> tuple[Array, Array, Array]:
-    """σ(|z|), σ(−|z|) and softplus(−|z|)."""
-    e = np.exp(-np.abs(z))
-    larger = 1 / (1 + e)
-    return larger, e * larger, np.log1p(e)
+@lru_cache(16)
+def _zeros(n: int) -> Array:
+    return np.zeros(n)
 
 
-@_in_float64
+def _sides(z: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """max(z, 0), min(z, 0), exp of the smaller of z and 0, of −z and 0, and e = exp(−|z|), their product.
+
+    (No `where`, which costs more on an unpredictable mask than the exponential that it would save; and an array of zeros,
+    since NumPy's maximum with a plain 0 takes three times as long.)
+    """
+    zeros = _zeros(len(z))
+    up, down = np.maximum(z, zeros), np.minimum(z, zeros)
+    p, q = np.exp(down), np.exp(-up)  # one of them is 1; over 1 + e they are σ(z) and σ(−z)
+    return up, down, p, q, p * q
+
+
 def _logistic(z: Array, t: Array) -> tuple[Any, Any]:
-    """L = w|z| + softplus(−|z|), with w the weight of the side that z is not on."""
-    p, q, l = _halves(z)
-    up = z > 0
-    w = np.where(up, 1 - t, t)
-    away = w * np.abs(np.where(w == 0, 0, z))  # (0 · ∞ is 0 here)
-    s = w * p - (1 - w) * q
-    return away + l, (np.where(up, s, -s), z)
+    up, down, p, q, e = _sides(z)
+    l, rest = np.log1p(e), 1 - t
+    e += 1
+    p *= rest
+    q *= t
+    p -= q
+    p /= e
+    with np.errstate(invalid="ignore"):
+        up *= rest
+        down *= t
+        l += up
+        l -= down
+        if l.dot(_zeros(len(l))) != 0:  # NaN: something is infinite
+            l[np.isinf(z) & (t == (z > 0))] = 0  # 0 · ∞ is 0 here
+    return l, p
 
 
 logistic = loss(
     "logistic(z, t)", lambda z, t: t * softplus(-z) + (1 - t) * softplus(z),
     lambda z, t: (1 - t) * part("p", sigmoid(z)) - t * part("q", sigmoid(-z)),  # p − t, with no digit lost as p nears t
-    lambda z, t: -z,
-    core=(_logistic, [_rounded(lambda s, z: s), _rounded(lambda s, z: -z)]), name="binary_cross_entropy_with_logits",
+    lambda z, t: -z, core=_exact(_logistic, lambda z, t: -z), name="binary_cross_entropy_with_logits",
 )  # fmt: skip
 
 
-@_in_float64
 def _bernoulli(p: Array, t: Array) -> tuple[Any, Any]:
     """0 · ln 0 and 0/0 are 0: what cannot happen does not count."""
     p0, p1 = np.where(t == 0, 1, p), np.where(t == 1, 0, p)
     with np.errstate(divide="ignore"):  # at p = 0 or 1 with the other label L is infinite, and so is its signal
-        return -(t * np.log(p0)) - (1 - t) * np.log1p(-p1), ((1 - t) / (1 - p1) - t / p0, p)
+        return -(t * np.log(p0)) - (1 - t) * np.log1p(-p1), (1 - t) / (1 - p1) - t / p0
 
 
-def _log_odds(s: Array, p: Array) -> Any:
+def _log_odds(p: Array, t: Array) -> Any:
     with np.errstate(divide="ignore"):
         return np.log1p(-p) - np.log(p)
 
@@ -245,19 +321,26 @@ def _log_odds(s: Array, p: Array) -> Any:
 bernoulli = loss(
     "bernoulli(p, t)", lambda p, t: -(t * np.log(p) + (1 - t) * np.log(1 - p)),
     lambda p, t: (1 - t) / (1 - p) - t / p, lambda p, t: np.log(1 - p) - np.log(p),
-    core=(_bernoulli, [_rounded(lambda s, p: s), _rounded(_log_odds)]), name="binary_cross_entropy",
+    core=_exact(_bernoulli, _log_odds), name="binary_cross_entropy",
 )  # fmt: skip
 
 
-def _focal(z: Any, t: Any, gamma: float) -> Any:
+def _focal(z: Any, t: Any, gamma: float, alpha: float | None = None) -> Any:
     s = part("s", (2 * t - 1) * z)  # the logit of the true class
-    return np.exp(-gamma * softplus(s)) * softplus(-s)
+    L = np.exp(-gamma * softplus(s)) * softplus(-s)
+    return L if alpha is None else part("a", alpha * t + (1 - alpha) * (1 - t)) * L
 
 
-def _focal_s(z: Any, t: Any, gamma: float) -> Any:
+def _focal_s(z: Any, t: Any, gamma: float, alpha: float | None = None) -> Any:
     s = part("s", (2 * t - 1) * z)
     p, q, c = part("p", sigmoid(s)), part("q", sigmoid(-s)), part("c", softplus(-s))
-    return -np.exp(-gamma * softplus(s)) * (gamma * p * c + q)
+    by_s = -np.exp(-gamma * softplus(s)) * (gamma * p * c + q)
+    return by_s if alpha is None else part("a", alpha * t + (1 - alpha) * (1 - t)) * by_s
+
+
+def _focal_t(z: Any, t: Any, gamma: float, alpha: float | None = None) -> Any:
+    by_t = 2 * z * _focal_s(z, t, gamma, alpha)
+    return by_t if alpha is None else by_t + (2 * alpha - 1) * _focal(z, t, gamma)
 
 
 def _power(q: Array, gamma: float) -> Any:
@@ -265,28 +348,39 @@ def _power(q: Array, gamma: float) -> Any:
     if gamma == 2:
         return q * q
     if gamma in (0, 1):
-        return q if gamma else 1.0
+        return q if gamma else np.ones_like(q)
     return np.sqrt(q) if gamma == 0.5 else np.power(q, gamma)
 
 
-@_in_float64
-def _focal_pass(z: Array, t: Array, gamma: float) -> tuple[Any, Any]:
-    side = 2 * t - 1
-    s = side * z
-    larger, smaller, l = _halves(s)
-    up = s > 0
-    p, q = np.where(up, larger, smaller), np.where(up, smaller, larger)
-    c = np.maximum(-s, 0) + l
+def _focal_pass(z: Array, t: Array, gamma: float, alpha: float | None = None) -> tuple[Any, Any]:
+    """α_t q^γ c, and the signal −(2t − 1) α_t q^γ (γ p c + q); (1 − α) − t is α_t in size, with the sign of 1 − 2t."""
+    weight = 1 - 2 * t if alpha is None else (1 - alpha) - t
+    _, down, p, q, e = _sides((2 * t - 1) * z)
+    c = np.log1p(e)
+    c -= down  # softplus(−s)
+    e += 1
+    q /= e
+    p /= e
     far = _power(q, gamma)
-    return far * c, (-far * (gamma * (p * np.minimum(c, 1e300)) + q), side, z)  # (0 · ∞ is 0 here)
+    with np.errstate(invalid="ignore"):
+        p *= c
+        if p.dot(_zeros(len(p))) != 0:  # NaN: something is infinite
+            p[np.isinf(down)] = 0  # 0 · ∞ is 0 here
+    p *= gamma
+    p += q
+    p *= far
+    p *= weight
+    c *= far
+    if alpha is not None:
+        c *= np.abs(weight, out=weight)
+    return c, p
 
 
 focal = loss(
     "focal(z, t)", _focal,
-    lambda z, t, gamma: (2 * t - 1) * _focal_s(z, t, gamma),
-    lambda z, t, gamma: 2 * z * _focal_s(z, t, gamma),
-    core=(_focal_pass, [_rounded(lambda s, side, z: s * side), _rounded(lambda s, side, z: 2 * z * s)]),
-    name="sigmoid_focal_loss",
+    lambda z, t, gamma, alpha=None: (2 * t - 1) * _focal_s(z, t, gamma, alpha),
+    lambda z, t, gamma, alpha=None: _focal_t(z, t, gamma, alpha),
+    core=_exact(_focal_pass, lambda z, t, gamma, alpha=None: _focal_t(z, t, gamma, alpha)), name="sigmoid_focal_loss",
 )  # fmt: skip
 
 # ----- Many classes: the sum over all but the true one -----
@@ -324,22 +418,23 @@ def _count(n: int) -> Array:
 
 
 class _Classes:
-    """The logits of rows of classes, laid out for speed (few classes go first), and exp(z − m), m the largest of a row.
+    """Rows of logits in float64, laid out for speed (few classes go first): d = z − m and e = exp(d), m the largest of a row.
 
     For float64 it makes good what z − m lost, which exp would make large: at a distance of 100 it is 50 units in the last
     place. A masked class, z = −∞, has exp(−∞) = 0.
     """
 
-    __slots__ = ("axis", "d", "dtype", "e", "n", "shape")
+    __slots__ = ("axis", "d", "e", "n", "shape", "z")
 
     def __init__(self, z: Array) -> None:
-        self.dtype, self.n, self.shape = z.dtype, len(z), z.shape
+        self.n, self.shape = len(z), z.shape
         self.axis = 0 if z.shape[1] <= FEW else 1
-        z = self.laid(z)
+        rounded = z.dtype.itemsize >= 8
+        self.z = z = self.laid(z)
         m = np.maximum.reduce(z, self.axis, keepdims=True, initial=-np.inf)
         self.d = d = z - m
         self.e = e = np.exp(d)
-        if self.dtype.itemsize >= 8:
+        if rounded:
             with np.errstate(invalid="ignore"):  # (−∞ − −∞)
                 back = d - z
                 np.add(e, e * ((z - (d - back)) - (m + back)), e, where=e > 0)
@@ -359,11 +454,19 @@ class _Classes:
 
     def along(self, x: Any) -> Any:
         """One number a row, to go with rows of classes."""
-        return x[:, None] if self.axis and isinstance(x, np.ndarray) else x
+        return x[:, None] if self.axis else x
 
-    def sent(self, s: Array) -> Array:
-        """In the shape and dtype of the logits, rounded once."""
-        return (s if self.axis else s.T).astype(self.dtype, copy=False)
+    def signal(self, s: Array) -> Array:
+        return s if self.axis else s.T
+
+    def all_but_the_largest(self) -> tuple[Array, Array]:
+        """R = Σ exp(z − m) − 1, and where the largest are."""
+        top = self.at(np.argmax(self.d, self.axis))
+        largest = self.e.take(top)
+        self.e.put(top, 0)
+        R = self.sum(self.e)
+        self.e.put(top, largest)
+        return R, top
 
 
 def _one_aside(z: Array, t: Array) -> tuple[Any, ...]:
@@ -377,65 +480,41 @@ def _one_aside(z: Array, t: Array) -> tuple[Any, ...]:
     return rows, at, Q, mine, np.log1p(Q + (mine - 1)) - rows.d.take(at)
 
 
-def _labels_fit(z: Array, t: Array) -> bool:
-    return t.dtype is _INTP and t.ndim == 1 and z.ndim == 2
+def _to_label(rows: _Classes, at: Array, Q: Array, scale: Array) -> Array:
+    """The signal exp(z − m)·scale, and −Q·scale at the label."""
+    s = rows.e
+    s *= rows.along(scale)
+    s.put(at, -Q * scale)
+    return rows.signal(s)
 
 
 def _one_pass(z: Array, t: Array) -> tuple[Any, Any]:
-    """The signal is exp(z − m)/S, and −Q/S at the label."""
-    if _labels_fit(z, t):
-        rows, at, Q, mine, c = _one_aside(z, t)
-        return (c, None), (_to_label, rows, at, Q, 1 / (Q + mine))
-    if z.ndim == 2 and _alike(z, t):
+    if t.ndim == 2:
         return _soft_pass(z, t)
-    return (_surprise(z, t), None), None
-
-
-def _to_label(g: Any, rows: _Classes, at: Array, Q: Array, scale: Array) -> Array:
-    scale = scale * g
-    s = rows.e * rows.along(scale)
-    s.put(at, -Q * scale)
-    return rows.sent(s)
+    rows, at, Q, mine, c = _one_aside(z, t)
+    return c, _to_label(rows, at, Q, 1 / (Q + mine))
 
 
 def _soft_pass(z: Array, t: Array) -> tuple[Any, Any]:
-    """p·Σt − t, as ((Σt − t)·exp(z − m) − t·Q)/S, Q being the sum over the other classes."""
+    """The signal is p·Σt − t, as ((Σt − t)·exp(z − m) − t·Q)/S, Q being the sum over the other classes."""
     rows = _Classes(z)
     e, d, t = rows.e, rows.d, rows.laid(t)
-    R, top = _all_but_the_largest(rows)
-    Q = (1 + rows.along(R)) - e
+    R, top = rows.all_but_the_largest()
+    S = rows.along(1 + R)
+    Q = S - e
     Q.put(top, R)
     total = rows.sum(t)
     c = rows.sum(t * np.where(t == 0, 0, -d)) + total * np.log1p(R)
-    s = ((rows.along(total) - t) * e - t * Q) / (1 + rows.along(R))
-    return (c, None), (_to_soft, rows, s, R)
+    return c, rows.signal(((rows.along(total) - t) * e - t * Q) / S)
 
 
-def _all_but_the_largest(rows: _Classes) -> tuple[Array, Array]:
-    """R = Σ exp(z − m) − 1, and where the largest are."""
-    top = rows.at(np.argmax(rows.d, rows.axis))
-    largest = rows.e.take(top)
-    rows.e.put(top, 0)
-    R = rows.sum(rows.e)
-    rows.e.put(top, largest)
-    return R, top
+def _soft_target(z: Array, t: Array) -> Array:
+    rows = _Classes(z)
+    return rows.signal(rows.along(np.log1p(rows.all_but_the_largest()[0])) - rows.d)
 
 
-def _to_soft(g: Any, rows: _Classes, s: Array, R: Array) -> Array:
-    return rows.sent(s * rows.along(g))
-
-
-def _one_pass_z(g: Any, saved: Any, room: Any) -> Any:
-    return saved[0](g, *saved[1:])
-
-
-def _one_pass_t(g: Any, saved: Any, room: Any) -> Any:
-    _, rows, _, R = saved
-    return rows.sent((rows.along(np.log1p(R)) - rows.d) * rows.along(g))
-
-
-surprise = loss("cross_entropy(z, t)", _surprise, _surprise_z, _surprise_t, core=(_one_pass, [_one_pass_z, _one_pass_t]),
-                classes=True, name="cross_entropy")  # fmt: skip
+surprise = loss("cross_entropy(z, t)", _surprise, _surprise_z, _surprise_t,
+                core=_exact(_one_pass, _soft_target, otherwise=_surprise), classes=True, name="cross_entropy")  # fmt: skip
 
 
 def _focal_parts(z: Any, t: Any) -> tuple[Any, Any, Any, Any]:
@@ -457,35 +536,34 @@ def _softmax_focal_z(z: Any, t: Any, gamma: float) -> Any:
     return np.exp(gamma * l) * (q + gamma * p * c) * (softmax(others) - hot)
 
 
+def _softmax_focal_t(z: Any, t: Any, gamma: float) -> Any:
+    return -np.exp(gamma * _focal_parts(z, t)[2]) * z
+
+
 def _softmax_focal_pass(z: Array, t: Array, gamma: float) -> tuple[Any, Any]:
     """The signal is w·exp(z − m)/Q, and −w at the label, w = q^γ (q + γ p_t c); w/Q = q^γ (1 + γ c exp(z_t − m)/Q)/S."""
-    if not _labels_fit(z, t):
-        return (np.asarray(_softmax_focal(z, t, gamma)), None), None
+    if t.ndim == 2:
+        return _softmax_focal(z, t, gamma), _softmax_focal_z(z, t, gamma)
     rows, at, Q, mine, c = _one_aside(z, t)
     S = Q + mine
     far = _power(Q / S, gamma)
     alone = Q == 0
     ratio = np.where(alone, 1, mine * np.minimum(c, 1e300) / np.where(alone, 1, Q))  # (0 · ∞ is 0 here)
-    return (far * c, None), (rows, at, Q, far * (1 + gamma * ratio) / S)
-
-
-def _softmax_focal_t(z: Any, t: Any, gamma: float) -> Any:
-    return -np.exp(gamma * _focal_parts(z, t)[2]) * z
+    return far * c, _to_label(rows, at, Q, far * (1 + gamma * ratio) / S)
 
 
 softmax_focal = loss(
     "softmax_focal(z, t)", _softmax_focal, _softmax_focal_z, _softmax_focal_t,
-    core=(_softmax_focal_pass, [lambda g, saved, room: _to_label(g, *saved)]), classes=True, name="focal_loss",
+    core=_exact(_softmax_focal_pass, _softmax_focal_t, otherwise=_softmax_focal), classes=True, name="focal_loss",
 )  # fmt: skip
 
 # ----- Divergence -----
 
 
-@_in_float64
 def _pointwise(x: Array, t: Array) -> tuple[Any, Any]:
     """0 · ln 0 is 0, also where x is −∞."""
     never = t == 0
-    return t * (np.log(np.where(never, 1, t)) - np.where(never, 0, x)), (x, t)
+    return t * (np.log(np.where(never, 1, t)) - np.where(never, 0, x)), -t
 
 
 def _pointwise_t(x: Array, t: Array) -> Any:
@@ -493,19 +571,26 @@ def _pointwise_t(x: Array, t: Array) -> Any:
         return np.log(t) + 1 - x
 
 
-@_in_float64
-def _pointwise_log(x: Array, t: Array) -> tuple[Any, Any]:
+def _log_parts(x: Array, t: Array) -> tuple[Array, Array]:
     p = np.exp(t)
     never = p == 0
-    u = np.where(never, 0, t) - np.where(never, 0, x)
-    return p * u, (p, u)
+    return p, np.where(never, 0, t) - np.where(never, 0, x)
+
+
+def _pointwise_log(x: Array, t: Array) -> tuple[Any, Any]:
+    p, u = _log_parts(x, t)
+    return p * u, -p
+
+
+def _pointwise_log_t(x: Array, t: Array) -> Any:
+    p, u = _log_parts(x, t)
+    return p * (u + 1)
 
 
 kl = loss("kl_div(x, t)", lambda x, t: t * (np.log(t) - x), lambda x, t: -t, lambda x, t: np.log(t) + 1 - x,
-          core=(_pointwise, [_rounded(lambda x, t: -t), _rounded(_pointwise_t)]), name="kl_div")  # fmt: skip
+          core=_exact(_pointwise, _pointwise_t), name="kl_div")  # fmt: skip
 kl_log = loss("kl_div_log_target(x, t)", lambda x, t: np.exp(t) * (t - x), lambda x, t: -np.exp(t), lambda x, t: np.exp(t) * (t - x + 1),
-              core=(_pointwise_log, [_rounded(lambda p, u: -p), _rounded(lambda p, u: p * (u + 1))]),
-              name="kl_div_log_target")  # fmt: skip
+              core=_exact(_pointwise_log, _pointwise_log_t), name="kl_div_log_target")  # fmt: skip
 
 
 def _kl_logits(z: Any, w: Any) -> Any:
@@ -534,49 +619,59 @@ def _excess(u: Array) -> Array:
     return np.where(np.abs(u) <= 0.5, near * small * small, u + np.expm1(-np.maximum(u, -2)))
 
 
-def _divergence(z: Array, w: Array) -> tuple[Any, Any]:
-    """Σ p u with u = ln p − ln q, as Σ p (u + exp(−u) − 1), which adds Σ (q − p) = 0: no term is negative then, and none
-    cancels. With x = w − z, less that of the likeliest class, u is x − ln Σ q exp x: near p = q all is as small as x."""
-    if z.ndim != 2 or not _alike(z, w):
-        return (_kl_logits(z, w), None), None
+def _compared(z: Array, w: Array) -> tuple[Any, ...]:
+    """q, p, and u = ln p − ln q. With x = w − z, less that of the likeliest class, u is x − ln Σ q exp x: near p = q all is as
+    small as x."""
     student, teacher = _Classes(z), _Classes(w)
     along, total = student.along, student.sum
-    Rq, _ = _all_but_the_largest(student)
-    Rp, _ = _all_but_the_largest(teacher)
-    q, p = student.e / (1 + along(Rq)), teacher.e / (1 + along(Rp))
-    a, b = teacher.laid(w), student.laid(z)
-    with np.errstate(invalid="ignore", over="ignore"):  # (of masked classes; and of rows where the other form is taken)
-        x = a - b
-        back = x - a
-        lost = (a - (x - back)) - (b + back)
-        likeliest = student.at(np.argmax(student.d + teacher.d, student.axis))
-        x = (x - along(x.take(likeliest))) + (lost - along(lost.take(likeliest)))
-        x = np.where(np.isneginf(a), -np.inf, x)
-        x[(p == 0) & (q == 0)] = 0
-        close = np.all((np.abs(x) < 500) | (p == 0), student.axis)
-        near = x - along(np.log1p(total(q * np.expm1(x))))
+    (Rq, _), (Rp, _) = student.all_but_the_largest(), teacher.all_but_the_largest()
+    q, p = student.e / along(1 + Rq), teacher.e / along(1 + Rp)
+    a, b = teacher.z, student.z
+    x = a - b
+    back = x - a
+    lost = (a - (x - back)) - (b + back)
+    likeliest = student.at(np.argmax(student.d + teacher.d, student.axis))
+    x = (x - along(x.take(likeliest))) + (lost - along(lost.take(likeliest)))
+    never = p == 0
+    if never.any():
+        x[np.isneginf(a)] = -np.inf
+        x[never & (q == 0)] = 0
+    close = np.all((np.abs(x) < 500) | never, student.axis)
+    u = x - along(np.log1p(total(q * np.expm1(x))))
+    if not close.all():
         far = (teacher.d - along(np.log1p(Rp))) - (student.d - along(np.log1p(Rq)))
-        u = np.where(along(close), near, far)
-        u[(p == 0) & (q == 0)] = 0
-        u = np.where(p == 0, -np.inf, u)
-        terms = np.where(u < -1, q * (1 + np.exp(u) * (np.maximum(u, -1e3) - 1)), p * _excess(u))
-    L = total(np.where(p == 0, q, terms))
-    return (L, None), (student, teacher, p, q, u, L)
+        u = np.where(along(close), u, far)
+    if never.any():
+        u = np.where(never, -np.inf, u)
+    return student, q, p, u
 
 
-def _divergence_z(g: Any, saved: Any, room: Any) -> Any:
-    rows, _, p, q, u, _ = saved
-    s = np.where(u > 0, p * np.expm1(-np.abs(u)), -q * np.expm1(-np.abs(u)))
-    return rows.sent(s * rows.along(g))
+def _divergence(z: Array, w: Array) -> tuple[Any, Any]:
+    """Σ p u, as Σ p (u + exp(−u) − 1), which adds Σ (q − p) = 0: no term is negative then, and none cancels. Where u < −1, p is
+    small beside q, and a term is q + p (u − 1)."""
+    with np.errstate(
+        invalid="ignore", over="ignore", divide="ignore"
+    ):  # (of masked classes; of rows that are not close)
+        rows, q, p, u = _compared(z, w)
+        terms = p * _excess(u)
+        below = u < -1
+        if below.any():
+            terms = np.where(below, q + p * (np.maximum(u, -1e300) - 1), terms)
+        fall = np.expm1(-np.abs(u))
+        s = np.where(u > 0, p * fall, -q * fall)
+    return rows.sum(terms), rows.signal(s)
 
 
-def _divergence_w(g: Any, saved: Any, room: Any) -> Any:
-    _, rows, p, _, u, L = saved
-    return rows.sent(p * (np.where(p == 0, 0, u) - rows.along(L)) * rows.along(g))
+def _divergence_w(z: Array, w: Array) -> Array:
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        rows, q, p, u = _compared(z, w)
+        u = np.where(p == 0, 0, u)
+        s: Array = rows.signal(p * (u - rows.along(_divergence(z, w)[0])))
+        return s
 
 
-kl_logits = loss("kl(z, w)", _kl_logits, _kl_logits_z, _kl_logits_w, core=(_divergence, [_divergence_z, _divergence_w]),
-                 classes=True, name="kl_div_with_logits")  # fmt: skip
+kl_logits = loss("kl(z, w)", _kl_logits, _kl_logits_z, _kl_logits_w,
+                 core=_exact(_divergence, _divergence_w, otherwise=_kl_logits), classes=True, name="kl_div_with_logits")  # fmt: skip
 
 # ----- How they are written down -----
 
@@ -584,7 +679,7 @@ for _row in (mse, l1, bernoulli, logistic, kl, kl_log):
     sample(_row, (3,), (3,), output="L")
 sample(huber, (3,), (3,), output="L", delta=("δ", 1.0))
 sample(smooth_l1, (3,), (3,), output="L", beta=("β", 1.0))
-sample(focal, (3,), np.array([1.0, 0.0, 1.0]), output="L", gamma=("γ", 2.0))
+sample(focal, (3,), np.array([1.0, 0.0, 1.0]), output="L", gamma=("γ", 2.0), alpha=("α", 0.25))
 sample(surprise, (2, 3), np.eye(2, 3, dtype=int), output="L")
 sample(softmax_focal, (2, 3), np.eye(2, 3, dtype=int), output="L", gamma=("γ", 2.0))
 sample(kl_logits, (2, 3), (2, 3), output="L")
