@@ -33,6 +33,7 @@ class _Flat:
             self.views.append(self.flat[self.slices[-1]].reshape(p.shape, order=order))
             self.views[-1].flags.writeable = writeable
             start += p.size
+        self.pairs = list(zip(params, self.views, strict=True))  # (to zip anew takes longer than to go through them)
         self.count()
 
     def count(self) -> None:
@@ -63,7 +64,7 @@ class _Group:
         self.together, self.counts = True, [0]
 
     def zero_grad(self) -> None:
-        for p, v in zip(self.params, self.fluxion.views, strict=True):
+        for p, v in self.fluxion.pairs:
             p._grad = None
             p._room = v
         del v  # it would count as a holder
@@ -73,7 +74,7 @@ class _Group:
     def _fluxion(self) -> _Flat:
         """Room for the fluxions, which the next sweep writes into."""
         fluxion = _Flat(self.params, self.orders, writeable=True)
-        for p, v in zip(self.params, fluxion.views, strict=True):
+        for p, v in fluxion.pairs:
             p._room = v
         del v
         fluxion.count()
@@ -81,18 +82,20 @@ class _Group:
 
     def step(self, update: Update) -> None:
         """Update all parameters at once, or one by one where some have no fluxion."""
-        params, now, new = self.params, self.now, self.next
+        now, new, fluxion, in_place = self.now, self.next, self.fluxion, self.together
         if new.is_held():
-            new = _Flat(params, self.orders)
-        for p, v, f in zip(params, now.views, self.fluxion.views, strict=True):
-            if p._value is not v or p._grad is not f or not self.together:
-                self._step_gathered(update, new)
-                break
-        else:
+            new = _Flat(self.params, self.orders)
+        for p, v in now.pairs:
+            in_place = in_place and p._value is v
+        for p, f in fluxion.pairs:
+            in_place = in_place and p._grad is f
+        if in_place:
             self.counts[0] += 1
-            update(now.flat, new.flat, self.fluxion.flat, self.scratch, self.states, self.counts[0])
-            for p, v in zip(params, new.views, strict=True):
+            update(now.flat, new.flat, fluxion.flat, self.scratch, self.states, self.counts[0])
+            for p, v in new.pairs:
                 p._value = v
+        else:
+            self._step_gathered(update, new)
         self.now, self.next = new, now
 
     def _step_gathered(self, update: Update, new: _Flat) -> None:
@@ -116,7 +119,7 @@ class _Group:
                     update(now[s], new.flat[s], p._grad.ravel(o), self.scratch[s], states, self.counts[k])
         else:
             return
-        for p, v in zip(params, new.views, strict=True):
+        for p, v in new.pairs:
             if p._value.base is None and p._value.flags.writeable and _holders(p) > _ALONE:
                 np.copyto(p._value, v)  # the user keeps this array as the parameter's
             else:
