@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fluxgrad.rules.kinds import number
 from fluxgrad.tensor import _ALONE, Array, Tensor, _holders
 
 Update = Callable[[Array, Array, Array, Array, list[Array], int], None]
@@ -205,18 +206,19 @@ class SGD(Optimizer):
 
     def _update(self, now: Array, new: Array, g: Array, scratch: Array, states: list[Array], count: int) -> None:
         if self.weight_decay:
-            np.multiply(now, float(self.weight_decay), scratch)
+            np.multiply(now, number(float(self.weight_decay), now.dtype), scratch)
             g = np.add(scratch, g, scratch)
         if self.momentum:
             v = states[0]
-            np.multiply(v, float(self.momentum), v)
+            momentum = number(float(self.momentum), v.dtype)
+            np.multiply(v, momentum, v)
             np.add(v, g, v)
             if self.nesterov:
-                np.multiply(v, float(self.momentum), new)
+                np.multiply(v, momentum, new)
                 g = np.add(new, g, scratch)
             else:
                 g = v
-        np.multiply(g, float(self.lr), new)
+        np.multiply(g, number(float(self.lr), g.dtype), new)
         np.subtract(now, new, new)
 
 
