@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Iterator, Sequence, Set
-from heapq import heapify, heappop, heappush, heappushpop
+from heapq import heappop, heappush, heappushpop
 from sys import getrefcount
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
@@ -110,49 +110,64 @@ def pull(
     In numbers, or, for a `graph`, in tensors. `seen` is told each step: the tensor, its fluxion, what went to each operand.
     With `rooms`, a leaf's first fluxion may be written where its optimiser has room for it.
     """
-    waiting = [(-t.index, t) for t in fluxions if t.row is not None and t not in ends]
-    heapify(waiting)
+    waiting: list[tuple[int, Tensor]] = []
+    ahead = None  # one of those that wait: in a chain it is the only one, and the heap stays empty
+    for t in fluxions:
+        if t.row is not None and t not in ends:
+            if ahead is None:
+                ahead = t
+            else:
+                heappush(waiting, (-t.index, t))
     bounded = since >= 0
     sent: dict[int, Any] = {}
-    ahead = heappop(waiting)[1] if waiting else None
-    while ahead is not None:
+    while True:
+        if waiting:
+            ahead = (heappop(waiting) if ahead is None else heappushpop(waiting, (-ahead.index, ahead)))[1]
+        if ahead is None:
+            return fluxions
         t, ahead = ahead, None
         g = fluxions.pop(t)
         stamp = t.index
         row: Any = t.row
-        a, b, extra = t._a, t._b, t._extra
+        a, b = t._a, t._b
+        extra: Any = t._extra
         operands = a if b is _MANY else (a, b) if b is not None else (a,)
         options, saved, inputs = extra or _NOTHING
         kernel = None if saved is None or graph else row.kernel
-        y: Any = t._value
-        if graph:
-            y, inputs = t, _as_tensors(t)
-        elif inputs is None:
-            inputs = (a._value,) if b is None else (a._value, b._value)
-        plain = kernel is None and type(row) is Elementwise and not options
+        if kernel is not None:
+            backs, trusted = kernel[1], row._builtin
+        else:
+            backs, trusted = None, False
+            y: Any = t._value
+            if graph:
+                y, inputs = t, _as_tensors(t)
+            elif inputs is None:
+                inputs = (a._value,) if b is None else (a._value, b._value)
+            plain = type(row) is Elementwise and not options
         for i, p in enumerate(operands):
             if p.index >= stamp or (bounded and p.index <= since):
                 continue
-            if kernel is not None:
-                c = kernel[1][i](g, saved, p._room if rooms and p.row is None and p not in fluxions else None)
+            met = p in fluxions
+            if backs is not None:
+                c = backs[i](g, saved, p._room if rooms and not met and p.row is None else None)
             elif plain:  # what row.pull does, without the call
                 local = row.fluxions[i](y, *inputs)
                 c = chain(g, local) if type(local) is int else g * local
             else:
                 c = row.pull(i, g, y, inputs, options)
-            if kernel is None or not row._builtin:
+            if not trusted:
                 x = p._value
                 if type(c) is not _ndarray or c.dtype is not x.dtype or c.shape != x.shape:
                     if c is None:
                         continue
                     c = _fit(c, x, t)
-            if p in fluxions:
+            if met:
                 fluxions[p] = _sum(fluxions[p], c)
             else:
                 fluxions[p] = c
                 if p.row is not None and p not in ends:
                     if ahead is None:
-                        ahead = p  # in a chain it is the next, and the heap stays empty
+                        ahead = p
                     else:
                         heappush(waiting, (-p.index, p))
             if seen is not None:
@@ -160,9 +175,6 @@ def pull(
         if seen is not None:
             seen(t, g, sent)
             sent = {}
-        if waiting:
-            ahead = (heappop(waiting) if ahead is None else heappushpop(waiting, (-ahead.index, ahead)))[1]
-    return fluxions
 
 
 def _seed(root: Tensor, gradient: Any, who: str) -> Any:
