@@ -654,13 +654,16 @@ def _misfit(row: Row, operands: Sequence[Tensor], error: Exception) -> Exception
 def apply1(row: Row, a: Tensor) -> Tensor:
     """`apply` of one tensor and no options."""
     live = a._requires and (not quiet or recording.on)
-    kept = (_freeze(a),) if live and a.row is None else None
-    saved = None
+    x = a._value
+    saved = kept = None
+    if live and a.row is None:
+        x = _freeze(a)
+        kept = (x,)
     try:
         if row.kernel is None:
-            y = row.value(a._value if kept is None else kept[0])
+            y = row.value(x)
         else:
-            y, saved = row.kernel[0](a._value if kept is None else kept[0])
+            y, saved = row.kernel[0](x)
     except ValueError as error:
         raise _misfit(row, (a,), error) from None
     t = _new(Tensor)
@@ -717,9 +720,14 @@ def apply3(row: Row, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """`apply` of three tensors and no options to a row that has a kernel: a layer."""
     on = not quiet or recording.on
     try:
-        x = _freeze(a) if a.row is None and a._extra is not _FIXED and on and a._value.base is None else a._value
-        w = _freeze(b) if b.row is None and b._extra is not _FIXED and on and b._value.base is None else b._value
-        v = _freeze(c) if c.row is None and c._extra is not _FIXED and on and c._value.base is None else c._value
+        # What has a base is an optimiser's, and read-only: the weights of a model in training.
+        x, w, v = a._value, b._value, c._value
+        if x.base is None and a.row is None and a._extra is not _FIXED and on:
+            x = _freeze(a)
+        if w.base is None and b.row is None and b._extra is not _FIXED and on:
+            w = _freeze(b)
+        if v.base is None and c.row is None and c._extra is not _FIXED and on:
+            v = _freeze(c)
     except AttributeError:  # one is not a tensor
         return apply(row, (a, b, c))
     try:
