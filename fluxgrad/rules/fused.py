@@ -136,7 +136,7 @@ def _affine(x: Any, w: Any, b: Any) -> tuple[Any, Any]:
     if x.ndim != 2 or w.ndim != 2 or b.ndim != 1 or len(b) != len(w) or not x.dtype is w.dtype is b.dtype:
         return np.matmul(x, w.T) + b, None
     y = x.dot(w.T)
-    y += b
+    y += b if len(b) > 1 else b.squeeze()  # to stretch a single number costs more than to add it
     return y, (x, w)
 
 
