@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
-from fluxgrad.rules.kinds import Elementwise, Fused, Row, chain, number
+from fluxgrad.rules.kinds import Elementwise, Fused, Row, chain, one
 from fluxgrad.rules.linear import astype, unstretch
 from fluxgrad.tensor import _MANY, Array, Tensor, _own, quiet, recording
 
@@ -189,7 +189,7 @@ def _seed(root: Tensor, gradient: Any, who: str) -> Any:
                 f"{who}: a fluxion flows from one number, and {root._told()} has shape {root.shape}. Reduce it first "
                 f"(L.sum() or L.mean()), or pass gradient= of that shape"
             )
-        return number(1, root._value.dtype) if root._value.ndim == 0 else np.ones(root.shape, root.dtype)
+        return one[root._value.dtype] if root._value.ndim == 0 else np.ones(root.shape, root.dtype)
     g = _own(gradient, root.dtype, f"{who}: gradient")
     if g.shape != root.shape:
         raise ValueError(f"{who}: gradient of shape {g.shape} for a value of shape {root.shape}")
@@ -199,7 +199,7 @@ def _seed(root: Tensor, gradient: Any, who: str) -> Any:
 def backward(root: Tensor, gradient: ArrayLike | None = None) -> None:
     """Tensor.backward: add to the .grad of every leaf."""
     plain = gradient is None and root._requires and root._value.ndim == 0
-    seed = number(1, root._value.dtype) if plain else _seed(root, gradient, "backward()")
+    seed = one[root._value.dtype] if plain else _seed(root, gradient, "backward()")
     _sweeping.append(None)
     try:
         fluxions = pull({root: seed}, rooms=len(_sweeping) == 1)
@@ -207,7 +207,8 @@ def backward(root: Tensor, gradient: ArrayLike | None = None) -> None:
             if t._grad is not None:
                 t._grad = _sum(t._grad, g)
             elif g is t._room:
-                t._room, t._grad = None, g
+                t._room = None
+                t._grad = g
             else:
                 # Another .grad, the caller or a kernel may have this very array.
                 t._grad = g.copy("K") if _is_shared(fluxions, t) else g

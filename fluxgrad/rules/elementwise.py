@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxgrad.rules.kinds import Constant, elementwise, number, part, stands_for, zeros
+from fluxgrad.rules.kinds import Constant, elementwise, one, part, stands_for, zeros
 
 PI = Constant("π", math.pi)
 LN2 = Constant("ln 2", math.log(2))
@@ -95,8 +95,9 @@ def _tanh(x: Any) -> tuple[Any, Any]:
 def _tanh_back(g: Any, y: Any, room: Any) -> Any:
     """In place, which takes half the time."""
     d = y * y
-    np.subtract(number(1, d.dtype), d, d)
-    return np.multiply(d, g, d)
+    np.subtract(one[d.dtype], d, d)
+    d *= g
+    return d
 
 
 sin = elementwise("sin x", np.sin, lambda y, x: np.cos(x))

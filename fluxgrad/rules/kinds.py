@@ -501,6 +501,16 @@ def number(value: float, dtype: np.dtype[Any]) -> Any:
     return array
 
 
+class _Ones(dict[Any, Any]):
+    def __missing__(self, dtype: np.dtype[Any]) -> Any:
+        array = self[dtype] = number(1, dtype)
+        return array
+
+
+one = _Ones()
+"""1 by its dtype: a dict answers in half the time that a cached function takes."""
+
+
 class Constant:
     """A named number in a rule (π, ln 2, √2): each reading reads it its own way.
 
