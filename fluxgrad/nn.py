@@ -167,15 +167,16 @@ class Linear(Module):
         self.bias = Tensor(rng.uniform(-bound, bound, out_features), True, "b", dtype) if bias else None
 
     def forward(self, x: Any) -> Tensor:
-        dtype = self.weight._value.dtype
+        weight, bias = self.weight, self.bias
+        dtype = weight._value.dtype
         if type(x) is not Tensor or x._value.dtype is not dtype:
             x = _input(x, dtype)
         try:
-            if self.bias is None:
-                return apply2(matmul, x, self.weight.T)
-            return apply3(affine, x, self.weight, self.bias)
+            if bias is None:
+                return apply2(matmul, x, weight.T)
+            return apply3(affine, x, weight, bias)
         except (ValueError, IndexError):
-            raise ValueError(f"{self!r} takes inputs of shape (…, {self.weight.shape[1]}); given {x.shape}") from None
+            raise ValueError(f"{self!r} takes inputs of shape (…, {weight.shape[1]}); given {x.shape}") from None
 
     __call__ = forward
 
