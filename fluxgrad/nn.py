@@ -13,7 +13,7 @@ import numpy as np
 from fluxgrad.rules.elementwise import gelu, relu, sigmoid, tanh
 from fluxgrad.rules.fused import affine
 from fluxgrad.rules.linear import matmul
-from fluxgrad.tensor import Array, Tensor, _fixed, _kind_of, _leaf, apply1, apply2, apply3, quiet, recording
+from fluxgrad.tensor import Array, Tensor, _fixed, _kind_of, _leaf, _ndarray, apply1, apply2, apply3, quiet, recording
 
 if TYPE_CHECKING:
     from typing import Self
@@ -137,10 +137,10 @@ class Module:
 
 def _input(x: Any, dtype: np.dtype[Any]) -> Tensor:
     """A layer's input in its parameters' dtype."""
+    if type(x) is _ndarray and x.dtype is dtype and (not quiet or recording.on):
+        return _fixed(x.copy())  # a graph saves it, and its owner may write to it
     if isinstance(x, Tensor):
         return x.astype(dtype)
-    if type(x) is np.ndarray and x.dtype is dtype and (not quiet or recording.on):
-        return _fixed(x.copy())  # a graph saves it, and its owner may write to it
     x = np.asarray(x)
     if x.dtype.kind not in "fiub":
         raise TypeError(f"a layer's input must be real numbers; given {_kind_of(x)} (dtype {x.dtype})")
