@@ -253,8 +253,9 @@ class Sequential(Module):
         self.layers = list(layers)
 
     def forward(self, x: Any) -> Any:
+        layer: Any
         for layer in self.layers:
-            x = layer(x)
+            x = layer.__call__(x)  # as layer(x), which looks for the same function in more time
         return x
 
     __call__ = forward
