@@ -35,20 +35,19 @@ class _Flat:
             self.views[-1].flags.writeable = writeable
             start += p.size
         self.pairs = list(zip(params, self.views, strict=True))  # (to zip anew takes longer than to go through them)
+        self.arrays = [self.flat, *self.views]
         self.count()
 
     def count(self) -> None:
         """Note how many hold it now."""
-        self.alone: tuple[int, list[int]] | None = (getrefcount(self.flat), list(map(getrefcount, self.views)))
+        self.alone: list[int] | None = list(map(getrefcount, self.arrays))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "alone": None}  # a copy's views are views no more: it is made anew when it is used
 
     def is_held(self) -> bool:
         """Whether a graph, or somebody who took a view, still reads it."""
-        if self.alone is None:
-            return True
-        return getrefcount(self.flat) != self.alone[0] or list(map(getrefcount, self.views)) != self.alone[1]
+        return list(map(getrefcount, self.arrays)) != self.alone
 
 
 class _Group:
@@ -87,9 +86,11 @@ class _Group:
         if new.is_held():
             new = _Flat(self.params, self.orders)
         for p, v in now.pairs:
-            in_place = in_place and p._value is v
+            if p._value is not v:
+                in_place = False
         for p, f in fluxion.pairs:
-            in_place = in_place and p._grad is f
+            if p._grad is not f:
+                in_place = False
         if in_place:
             self.counts[0] += 1
             update(now.flat, new.flat, fluxion.flat, self.scratch, self.states, self.counts[0])
