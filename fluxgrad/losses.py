@@ -343,7 +343,7 @@ def smooth_labels(target: Any, num_classes: int, label_smoothing: float = 0.1, d
     """
     eps = _smoothing(label_smoothing, "smooth_labels")
     labels = np.asarray(_integers(target, "smooth_labels"))
-    flat = _checked(labels, num_classes, "smooth_labels")
+    flat, _ = _checked(labels, num_classes, "smooth_labels")
     smooth: Array = _smooth(np.eye(num_classes)[flat], eps).reshape(*labels.shape, num_classes).astype(dtype)
     return smooth
 
@@ -368,17 +368,19 @@ def _integers(target: Any, loss: str) -> Array:
     return t
 
 
-def _checked(labels: Array, classes: int, loss: str, ignore: int | None = None) -> Array:
-    """Labels in a row of their own, each one of a class (or `ignore`)."""
+def _checked(labels: Array, classes: int, loss: str, ignore: int | None = None) -> tuple[Array, Array | None]:
+    """Labels in a row of their own, each one of a class or `ignore`; and which are not ignored, None where all are not."""
     flat = labels.reshape(-1).astype(_INTP)
-    if flat.size and flat.view(np.uintp).max() >= classes:  # a negative one looks enormous
-        wrong = flat[((flat < 0) | (flat >= classes)) & (flat != ignore)]
-        if wrong.size:
-            but = "" if ignore is None else f", or ignore_index ({ignore})"
-            raise ValueError(
-                f"{loss}: target holds the label {wrong[0]}, out of range for {classes} classes (0 to {classes - 1}{but})"
-            )
-    return flat
+    inside = not flat.size or flat.view(np.uintp).max() < classes  # (a negative one looks enormous)
+    if inside and (ignore is None or not 0 <= ignore < classes):
+        return flat, None
+    wrong = flat[((flat < 0) | (flat >= classes)) & (flat != ignore)]
+    if wrong.size:
+        but = "" if ignore is None else f", or ignore_index ({ignore})"
+        raise ValueError(
+            f"{loss}: target holds the label {wrong[0]}, out of range for {classes} classes (0 to {classes - 1}{but})"
+        )
+    return flat, np.flatnonzero(flat != ignore)
 
 
 def _logits(input: Any, loss: str, argument: str = "input") -> tuple[Tensor, Tensor, tuple[int, ...]]:
@@ -400,12 +402,6 @@ def _as_rows(z: Tensor) -> Tensor:
     return moveaxis(z, 1, -1).reshape(-1, z.shape[1]) if z.ndim > 2 else z.reshape(1, z.size)
 
 
-def _valid(flat: Array, ignore_index: int, classes: int) -> Array | None:
-    """Which rows count; None where all do. A label that is a class may be ignored too."""
-    keep = flat != ignore_index
-    return None if keep.all() else np.flatnonzero(keep)
-
-
 def _labels(target: Any, z: Tensor, left: tuple[int, ...], ignore_index: int, loss: str) -> tuple[Array, Array | None]:
     """Labels in a row, and which of them count."""
     classes = z.shape[1] if z.ndim > 1 else z.shape[0]
@@ -415,8 +411,7 @@ def _labels(target: Any, z: Tensor, left: tuple[int, ...], ignore_index: int, lo
         raise ValueError(f"{loss}: target has labels of shape {labels.shape} where the logits ask for {left}{hint}")
     if isinstance(ignore_index, bool) or not isinstance(ignore_index, int | np.integer):
         raise ValueError(f"{loss}: ignore_index must be an integer; given {ignore_index!r}")
-    flat = _checked(labels, classes, loss, int(ignore_index))
-    return flat, _valid(flat, ignore_index, classes)
+    return _checked(labels, classes, loss, int(ignore_index))
 
 
 def _shaped(

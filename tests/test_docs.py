@@ -12,6 +12,7 @@ import contextlib
 import io
 import os
 import re
+import runpy
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -20,6 +21,7 @@ from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fluxgrad as fg
@@ -72,6 +74,33 @@ def test_programs_print_what_stands_below_them(page: Path, tmp_path: Path, monke
         assert printed.getvalue() == expected, f"{page.name}, the program at line {line}"
 
 
+def test_the_page_of_the_losses_is_not_stale():
+    printed = runpy.run_path(str(ROOT / "docs" / "losses.py"))["page"]()
+    assert (ROOT / "docs" / "losses.md").read_text("utf-8") == printed, "stale; run: python docs/losses.py"
+
+
+NUMBER = re.compile(r"-?\d+\.?\d*")
+
+
+def test_the_curves_of_the_losses_are_what_runs(tmp_path: Path):
+    """The same lines to a hundredth of a point: their last digits are the processor's, the rest matplotlib's."""
+    runpy.run_path(str(ROOT / "docs" / "losses.py"))["draw"](tmp_path)
+    drawn = sorted(tmp_path.iterdir())
+    assert [p.name for p in drawn] == sorted(p.name for p in PICTURES.glob("loss-*.svg"))
+    for picture in drawn:
+        new, old = picture.read_text("utf-8"), (PICTURES / picture.name).read_text("utf-8")
+        version = re.compile(r"Matplotlib v[\d.]+")
+        if version.search(new)[0] != version.search(old)[0]:  # another one sets its ticks and fonts otherwise
+            continue
+        curves = [
+            [list(map(float, NUMBER.findall(d))) for d in re.findall(r'<path d="([^"]+)"', text)] for text in (new, old)
+        ]
+        assert [len(curve) for curve in curves[0]] == [len(curve) for curve in curves[1]], picture.name
+        np.testing.assert_allclose(
+            np.concatenate(curves[0]), np.concatenate(curves[1]), atol=0.01, err_msg=picture.name
+        )
+
+
 def test_the_two_commands_are_one_line_each():
     digits, tests = fences(ROOT / "README.md", "sh")[:2]
     assert digits.count("\n") == tests.count("\n") == 1
@@ -113,7 +142,7 @@ def test_pictures_are_what_one_command_draws(tmp_path: Path):
         env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=True, timeout=120,
     )  # fmt: skip
     drawn = {p.name: p.read_text("utf-8") for p in tmp_path.iterdir()}
-    shown = {p.name: p.read_text("utf-8") for p in PICTURES.iterdir()}
+    shown = {p.name: p.read_text("utf-8") for p in PICTURES.iterdir() if not p.name.startswith("loss-")}
     assert drawn.keys() == shown.keys()
     for svg in (*drawn.values(), *shown.values()):
         assert ET.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
@@ -127,7 +156,9 @@ def words(svg: str) -> list[str]:
 
 
 def test_every_picture_is_shown_with_words():
-    shown = re.findall(r"!\[([^]]*)\]\(docs/pictures/([^)]+)\)", prose(ROOT / "README.md"))
+    shown = [
+        picture for page in RUN for picture in re.findall(r"!\[([^]]*)\]\((?:docs/)?pictures/([^)]+)\)", prose(page))
+    ]
     assert {name for _, name in shown} == {p.name for p in PICTURES.iterdir()}
     assert all(len(words) > 20 for words, _ in shown)
 

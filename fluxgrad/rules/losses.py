@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fluxgrad.rules.elementwise import sigmoid, softplus
 from fluxgrad.rules.fused import log_softmax, logsumexp, softmax
-from fluxgrad.rules.kinds import Fused, Kernel, fused, part, sample
+from fluxgrad.rules.kinds import Fused, Kernel, fused, number, part, sample
 from fluxgrad.rules.linear import over
 
 Array = NDArray[Any]
@@ -64,23 +64,25 @@ def loss(
 
         return pull
 
+    run = core[0] if core else None
+
     def forward(z: Array, t: Array, reduction: str = "none", **options: Any) -> tuple[Any, Any]:
+        n = None
         if reduction == "none":
-            n = None
-            total, saved = core[0](z, t, False, **options)  # type: ignore[index]  # (a kernel where there is a core)
+            L, saved = run(z, t, False, **options)  # type: ignore[misc]  # (a kernel where there is a core)
         else:
             n = 1
-            total, saved = core[0](z, t, True, **options)  # type: ignore[index]
+            L, saved = run(z, t, True, **options)  # type: ignore[misc]
             if reduction == "mean":
-                n = examples(z)
-                total = total / n if n else np.full((), np.nan, total.dtype)
+                n = examples(z) if classes else z.size
+                L = L / n if n else np.full((), np.nan, L.dtype)
         dtype = z.dtype if saved is not None or t.dtype.kind != "f" else np.result_type(z, t)
-        return total if total.dtype is dtype else total.astype(dtype), saved and (saved, n)
+        return L if L.dtype is dtype else L.astype(dtype), saved and (saved, n)
 
     def back(send: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
         def scaled(g: Any, saved: Any, room: Any) -> Any:
             saved, n = saved
-            c = send(g if n is None else g.item() / max(n, 1), saved, room)
+            c = send(g if n is None else g.item() / (n or 1), saved, room)
             return c if type(c) is np.ndarray else np.asarray(c)
 
         return scaled
@@ -97,9 +99,10 @@ RUN = 1024  # so many products are added one after the other; more, in pairs of 
 
 def _dot(a: Array, b: Array) -> Any:
     """Σ a·b."""
-    if a.dtype == np.float16:  # whose sums run over
+    if a.dtype.char == "e":  # float16, whose sums run over
         a, b = a.astype(np.float32), b.astype(np.float32)
-    a, b = a.reshape(-1), b.reshape(-1)
+    same, a = a is b, a.ravel()
+    b = a if same else b.ravel()
     if a.size <= RUN:
         return a.dot(b)
     n = a.size - a.size % RUN
@@ -121,7 +124,7 @@ def _alike(p: Array, t: Array) -> bool:
 
 def _squared(p: Array, t: Array, summed: bool) -> tuple[Any, Any]:
     e = p - t
-    return _dot(e, e) if summed else e * e, (e,) if _alike(p, t) else None
+    return _dot(e, e) if summed else e * e, (e,) if p.dtype is t.dtype and p.shape == t.shape else None
 
 
 def _absolute(p: Array, t: Array, summed: bool) -> tuple[Any, Any]:
@@ -156,12 +159,14 @@ def _less_half(s: Array, d: Array, r: Array, summed: bool) -> Any:
     return _total(each) if summed else each
 
 
-def _forwards(g: Any, saved: Any, room: Any) -> Any:
-    return saved[0] * g
+def _times(factor: int) -> Callable[[Any, Any, Any], Any]:
+    """What is sent back, from the signal up to a factor."""
 
+    def back(g: Any, saved: Any, room: Any) -> Any:
+        s = saved[0]
+        return s * (number(factor * g, s.dtype) if type(g) is float else factor * g)
 
-def _backwards(g: Any, saved: Any, room: Any) -> Any:
-    return saved[0] * -g
+    return back
 
 
 def _huber(p: Any, t: Any, delta: float) -> Any:
@@ -185,19 +190,20 @@ def _smooth_signal(p: Any, t: Any, beta: float) -> Any:
 
 
 mse = loss("(p − t)²", lambda p, t: (p - t) * (p - t), lambda p, t: 2 * (p - t), lambda p, t: -2 * (p - t),
-           core=(_squared, [lambda g, saved, room: saved[0] * (g + g), lambda g, saved, room: saved[0] * (-g - g)]), name="mse_loss")  # fmt: skip
+           core=(_squared, [_times(2), _times(-2)]), name="mse_loss")  # fmt: skip
 l1 = loss("|p − t|", lambda p, t: np.abs(p - t), lambda p, t: np.sign(p - t), lambda p, t: -np.sign(p - t),
-          core=(_absolute, [_forwards, _backwards]), name="l1_loss", choice="0 at p = t")  # fmt: skip
+          core=(_absolute, [_times(1), _times(-1)]), name="l1_loss", choice="0 at p = t")  # fmt: skip
 huber = loss("huber(p − t)", _huber, _huber_signal, lambda p, t, delta: -_huber_signal(p, t, delta),
-             core=(_clipped, [_forwards, _backwards]), name="huber_loss",
+             core=(_clipped, [_times(1), _times(-1)]), name="huber_loss",
              choice="at |p − t| = δ both sides agree")  # fmt: skip
 smooth_l1 = loss("smooth_l1(p − t)", _smooth, _smooth_signal, lambda p, t, beta: -_smooth_signal(p, t, beta),
-                 core=(_smoothed, [_forwards, _backwards]), name="smooth_l1_loss",
+                 core=(_smoothed, [_times(1), _times(-1)]), name="smooth_l1_loss",
                  choice="at |p − t| = β both sides agree")  # fmt: skip
 
 # ----- In float64, and rounded once -----
 
-PIECE = 15000  # numbers at once: what is computed of them stays in a cache
+PIECE = 9000  # numbers at once: what is computed of them stays in a cache
+ROWS = 48000  # the same for rows of classes, of which less is kept at once
 
 
 def _exact(
@@ -206,44 +212,52 @@ def _exact(
     """The kernel of a core that computes with more digits than it is given, piece by piece.
 
     core(z, t, **options) gives the value of each example and the signal; to_target(z, t, **options) the signal to the target,
-    which few ask for. Both see arrays of one shape, flat and in float64; or, where there is an `otherwise`, which computes
-    what does not fit, rows of classes as they are, and rows or labels.
+    which few ask for. Both see flat arrays of one shape; or, where there is an `otherwise`, which computes what does not fit,
+    rows of classes, and rows or labels; then the core gives a number more for each row, by which its signal is to be multiplied.
     """
-    given = _wide if otherwise is None else lambda x: x
+    classes = otherwise is not None
 
     def forward(z: Array, t: Array, summed: bool, **options: Any) -> tuple[Any, Any]:
         fits = _alike(z, t)
         if otherwise is None:
             x, y = (z, t) if fits else np.broadcast_arrays(z, t)
-            value, signal = pieces(x.reshape(-1), y.reshape(-1), 1, summed, options)
+            value, signal, scale = pieces(x.reshape(-1), y.reshape(-1), PIECE, summed, options)
             value = value if summed else value.reshape(x.shape)
-            return value, (signal.reshape(z.shape), z, t, options) if fits else None
+            return value, (signal.reshape(z.shape), scale, z, t, options) if fits else None
         if z.ndim != 2 or not (fits or (t.dtype is _INTP and t.ndim == 1)):
             value = np.asarray(otherwise(z, t, **options))
             return _total(value) if summed else value, None
-        value, signal = pieces(z, t, z.shape[1], summed, options)
-        return value, (signal, z, t, options)
+        n, step = len(z), ROWS // max(z.shape[1], 1)
+        if n > step > 0:
+            value, signal, scale = pieces(z, t, step, summed, options)
+        else:
+            value, signal, scale = core(z, t, **options)
+            value = _total(value) if summed else value
+        return value, (signal, scale, z, t, options)
 
-    def pieces(z: Array, t: Array, size: int, summed: bool, options: dict[str, Any]) -> tuple[Any, Array]:
-        n, step = len(z), max(1, PIECE // max(size, 1))
+    def pieces(z: Array, t: Array, step: int, summed: bool, options: dict[str, Any]) -> tuple[Any, Array, Any]:
+        n, step = len(z), max(1, step)
         if n <= step:
-            value, signal = core(given(z), given(t), **options)
-            return _total(value) if summed else value, signal
+            value, signal, *scale = core(z, t, **options)
+            return _total(value) if summed else value, signal, *(scale or [None])
         wide = np.promote_types(z.dtype, np.float64)
         values, signal = np.empty(-(-n // step) if summed else n, wide), np.empty(z.shape, wide)
+        scale = np.empty(n if classes else 0, wide)
         for i, k in enumerate(range(0, n, step)):
             part = slice(k, k + step)
-            value, signal[part] = core(given(z[part]), given(t[part]), **options)
+            value, signal[part], *rest = core(z[part], t[part], **options)
             values[i if summed else part] = _total(value) if summed else value
-        return _total(values) if summed else values, signal
+            if classes:
+                scale[part] = rest[0]
+        return _total(values) if summed else values, signal, scale if classes else None
 
     def back(g: Any, saved: Any, room: Any) -> Array:
-        signal, z, _, _ = saved
-        return _rounded(signal, g, z)
+        signal, scale, z, _, _ = saved
+        return _rounded(signal, g if scale is None else scale * g, z)
 
     def back_to_target(g: Any, saved: Any, room: Any) -> Array:
-        _, z, t, options = saved
-        return _rounded(to_target(given(z), given(t), **options), g, z)
+        *_, z, t, options = saved
+        return _rounded(to_target(z if classes else _wide(z), t, **options), g, z)
 
     return forward, [back, back_to_target]
 
@@ -255,7 +269,9 @@ def _wide(x: Array) -> Array:
 
 def _rounded(signal: Array, g: Any, like: Array) -> Array:
     """A signal of many digits, times what arrives, rounded to the dtype of the input."""
-    if isinstance(g, np.ndarray) and g.ndim < signal.ndim:
+    if type(g) is float:
+        g = number(g, signal.dtype)  # (a ufunc takes a kept array in half the time of a Python number)
+    elif 0 < g.ndim < signal.ndim:
         g = g[..., None]  # one of each row
     rounded: Array = np.multiply(signal, g, np.empty_like(signal, like.dtype))
     return rounded
@@ -267,6 +283,11 @@ def _rounded(signal: Array, g: Any, like: Array) -> Array:
 @lru_cache(16)
 def _zeros(n: int) -> Array:
     return np.zeros(n)
+
+
+@lru_cache(16)
+def _one(n: int) -> Array:
+    return np.ones(n)
 
 
 def _sides(z: Array) -> tuple[Array, Array, Array, Array, Array]:
@@ -282,6 +303,7 @@ def _sides(z: Array) -> tuple[Array, Array, Array, Array, Array]:
 
 
 def _logistic(z: Array, t: Array) -> tuple[Any, Any]:
+    z, t = _wide(z), _wide(t)
     up, down, p, q, e = _sides(z)
     l, rest = np.log1p(e), 1 - t
     e += 1
@@ -308,6 +330,7 @@ logistic = loss(
 
 def _bernoulli(p: Array, t: Array) -> tuple[Any, Any]:
     """0 · ln 0 and 0/0 are 0: what cannot happen does not count."""
+    p, t = _wide(p), _wide(t)
     p0, p1 = np.where(t == 0, 1, p), np.where(t == 1, 0, p)
     with np.errstate(divide="ignore"):  # at p = 0 or 1 with the other label L is infinite, and so is its signal
         return -(t * np.log(p0)) - (1 - t) * np.log1p(-p1), (1 - t) / (1 - p1) - t / p0
@@ -348,20 +371,24 @@ def _power(q: Array, gamma: float) -> Any:
     if gamma == 2:
         return q * q
     if gamma in (0, 1):
-        return q if gamma else np.ones_like(q)
+        return q.copy() if gamma else np.ones_like(q)
     return np.sqrt(q) if gamma == 0.5 else np.power(q, gamma)
 
 
 def _focal_pass(z: Array, t: Array, gamma: float, alpha: float | None = None) -> tuple[Any, Any]:
     """α_t q^γ c, and the signal −(2t − 1) α_t q^γ (γ p c + q); (1 − α) − t is α_t in size, with the sign of 1 − 2t."""
-    weight = 1 - 2 * t if alpha is None else (1 - alpha) - t
-    _, down, p, q, e = _sides((2 * t - 1) * z)
+    side = t + t - 1
+    _, down, p, q, e = _sides(_wide(side * z))
     c = np.log1p(e)
     c -= down  # softplus(−s)
     e += 1
     q /= e
     p /= e
     far = _power(q, gamma)
+    if alpha is None:
+        far *= -side
+    else:
+        far *= (1 - alpha) - _wide(t)
     with np.errstate(invalid="ignore"):
         p *= c
         if p.dot(_zeros(len(p))) != 0:  # NaN: something is infinite
@@ -369,10 +396,7 @@ def _focal_pass(z: Array, t: Array, gamma: float, alpha: float | None = None) ->
     p *= gamma
     p += q
     p *= far
-    p *= weight
-    c *= far
-    if alpha is not None:
-        c *= np.abs(weight, out=weight)
+    c *= np.abs(far, far)
     return c, p
 
 
@@ -427,26 +451,26 @@ class _Classes:
     __slots__ = ("axis", "d", "e", "n", "shape", "z")
 
     def __init__(self, z: Array) -> None:
-        self.n, self.shape = len(z), z.shape
-        self.axis = 0 if z.shape[1] <= FEW else 1
-        rounded = z.dtype.itemsize >= 8
+        self.n, self.shape = z.shape
+        self.axis = 0 if self.shape <= FEW else 1
+        doubled = z.dtype.itemsize >= 8
         self.z = z = self.laid(z)
         m = np.maximum.reduce(z, self.axis, keepdims=True, initial=-np.inf)
         self.d = d = z - m
         self.e = e = np.exp(d)
-        if rounded:
+        if doubled:
             with np.errstate(invalid="ignore"):  # (−∞ − −∞)
                 back = d - z
                 np.add(e, e * ((z - (d - back)) - (m + back)), e, where=e > 0)
 
     def laid(self, x: Array) -> Array:
-        wide = np.promote_types(x.dtype, np.float64)
+        wide = np.promote_types(x.dtype, np.float64) if x.dtype.itemsize > 8 else np.float64
         return x.T.astype(wide, order="C") if self.axis == 0 else x.astype(wide, copy=False)
 
     def at(self, labels: Array) -> Array:
         """Where each row has its label, in the flat array."""
         n, rows = self.n, _count(self.n)
-        at: Array = rows * self.shape[1] + labels if self.axis else labels * n + rows
+        at: Array = rows * self.shape + labels if self.axis else labels * n + rows
         return at
 
     def sum(self, x: Array) -> Array:
@@ -470,42 +494,54 @@ class _Classes:
 
 
 def _one_aside(z: Array, t: Array) -> tuple[Any, ...]:
-    """The surprise c = (m − z_t) + ln Σ exp(z − m) of each label, from Q, the sum without the label's own; no digit is lost
-    where the label has nearly all of the probability, since Q is a sum of small numbers then, and exp(z_t − m) is 1."""
+    """For each label Q, the sum of exp(z − m) without the label's own, which is `mine`; S = Q + mine; and the surprise c.
+
+    No digit is lost where the label has nearly all of the probability: Q is a sum of small numbers then, and c is ln(1 + Q/mine).
+    The signal is exp(z − m)/S, but −Q/S at the label: it comes without the 1/S, in rows.
+
+    float32 does not need m: in float64, exp of most logits neither overflows nor comes near to 0. Where one does, S/mine tells,
+    and it is done again with m.
+    """
+    n, k = z.shape
+    few = k <= FEW
+    if z.dtype.itemsize < 8:
+        e = z.T.astype(np.float64, order="C") if few else z.astype(np.float64)
+        at = t * n + _count(n) if few else _count(n) * k + t
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            np.exp(e, e)
+            mine = e.take(at)
+            e.put(at, 0)
+            Q = np.add.reduce(e, 0 if few else 1)
+            S, less = Q + mine, np.reciprocal(mine)
+            if S.dot(less) < 1e200:
+                e.put(at, -Q)
+                return e.T if few else e, Q, mine, S, np.log1p(Q * less)
     rows = _Classes(z)
     at = rows.at(t)
     mine = rows.e.take(at)
     rows.e.put(at, 0)
     Q = rows.sum(rows.e)
-    return rows, at, Q, mine, np.log1p(Q + (mine - 1)) - rows.d.take(at)
+    rows.e.put(at, -Q)
+    return rows.signal(rows.e), Q, mine, Q + mine, np.log1p(Q + (mine - 1)) - rows.d.take(at)
 
 
-def _to_label(rows: _Classes, at: Array, Q: Array, scale: Array) -> Array:
-    """The signal exp(z − m)·scale, and −Q·scale at the label."""
-    s = rows.e
-    s *= rows.along(scale)
-    s.put(at, -Q * scale)
-    return rows.signal(s)
-
-
-def _one_pass(z: Array, t: Array) -> tuple[Any, Any]:
+def _one_pass(z: Array, t: Array) -> tuple[Any, ...]:
     if t.ndim == 2:
         return _soft_pass(z, t)
-    rows, at, Q, mine, c = _one_aside(z, t)
-    return c, _to_label(rows, at, Q, 1 / (Q + mine))
+    signal, _, _, S, c = _one_aside(z, t)
+    return c, signal, np.reciprocal(S)
 
 
-def _soft_pass(z: Array, t: Array) -> tuple[Any, Any]:
+def _soft_pass(z: Array, t: Array) -> tuple[Any, ...]:
     """The signal is p·Σt − t, as ((Σt − t)·exp(z − m) − t·Q)/S, Q being the sum over the other classes."""
     rows = _Classes(z)
     e, d, t = rows.e, rows.d, rows.laid(t)
     R, top = rows.all_but_the_largest()
-    S = rows.along(1 + R)
-    Q = S - e
+    Q = rows.along(1 + R) - e
     Q.put(top, R)
     total = rows.sum(t)
     c = rows.sum(t * np.where(t == 0, 0, -d)) + total * np.log1p(R)
-    return c, rows.signal(((rows.along(total) - t) * e - t * Q) / S)
+    return c, rows.signal((rows.along(total) - t) * e - t * Q), 1 / (1 + R)
 
 
 def _soft_target(z: Array, t: Array) -> Array:
@@ -540,16 +576,15 @@ def _softmax_focal_t(z: Any, t: Any, gamma: float) -> Any:
     return -np.exp(gamma * _focal_parts(z, t)[2]) * z
 
 
-def _softmax_focal_pass(z: Array, t: Array, gamma: float) -> tuple[Any, Any]:
+def _softmax_focal_pass(z: Array, t: Array, gamma: float) -> tuple[Any, ...]:
     """The signal is w·exp(z − m)/Q, and −w at the label, w = q^γ (q + γ p_t c); w/Q = q^γ (1 + γ c exp(z_t − m)/Q)/S."""
     if t.ndim == 2:
-        return _softmax_focal(z, t, gamma), _softmax_focal_z(z, t, gamma)
-    rows, at, Q, mine, c = _one_aside(z, t)
-    S = Q + mine
+        return _softmax_focal(z, t, gamma), _softmax_focal_z(z, t, gamma), np.ones(len(z))
+    signal, Q, mine, S, c = _one_aside(z, t)
     far = _power(Q / S, gamma)
     alone = Q == 0
     ratio = np.where(alone, 1, mine * np.minimum(c, 1e300) / np.where(alone, 1, Q))  # (0 · ∞ is 0 here)
-    return far * c, _to_label(rows, at, Q, far * (1 + gamma * ratio) / S)
+    return far * c, signal, far * (1 + gamma * ratio) / S
 
 
 softmax_focal = loss(
@@ -562,16 +597,18 @@ softmax_focal = loss(
 
 def _pointwise(x: Array, t: Array) -> tuple[Any, Any]:
     """0 · ln 0 is 0, also where x is −∞."""
+    x, t = _wide(x), _wide(t)
     never = t == 0
     return t * (np.log(np.where(never, 1, t)) - np.where(never, 0, x)), -t
 
 
 def _pointwise_t(x: Array, t: Array) -> Any:
     with np.errstate(divide="ignore", invalid="ignore"):  # at t = 0 it is −∞
-        return np.log(t) + 1 - x
+        return np.log(_wide(t)) + 1 - x
 
 
 def _log_parts(x: Array, t: Array) -> tuple[Array, Array]:
+    x, t = _wide(x), _wide(t)
     p = np.exp(t)
     never = p == 0
     return p, np.where(never, 0, t) - np.where(never, 0, x)
@@ -609,62 +646,80 @@ def _kl_logits_w(z: Any, w: Any) -> Any:
 SERIES = [1.0 / (1 if n % 2 == 0 else -1) / float(np.prod(np.arange(1.0, n + 3))) for n in range(15)]
 
 
-def _excess(u: Array) -> Array:
+def _excess(u: Array, terms: int) -> Array:
     """u + exp(−u) − 1 ≥ 0, to the last digit near 0 too, where it is u²/2 − u³/6 + …"""
     small = np.clip(u, -0.5, 0.5)
-    near = np.full_like(u, SERIES[-1])
-    for c in SERIES[-2::-1]:
+    near = np.full_like(u, SERIES[terms - 1])
+    for c in SERIES[terms - 2 :: -1]:
         near *= small
         near += c
-    return np.where(np.abs(u) <= 0.5, near * small * small, u + np.expm1(-np.maximum(u, -2)))
+    near *= small
+    near *= small
+    away = np.abs(u) > 0.5
+    return np.where(away, u + np.expm1(-np.maximum(u, -2)), near) if away.any() else near
+
+
+TINY = float(np.finfo(np.float64).tiny)
 
 
 def _compared(z: Array, w: Array) -> tuple[Any, ...]:
-    """q, p, and u = ln p − ln q. With x = w − z, less that of the likeliest class, u is x − ln Σ q exp x: near p = q all is as
-    small as x."""
+    """q, p, u = ln p − ln q, and where u was found without cancelling. With x = w − z, less that of the likeliest class k, u is
+    x − ln Z, Z = Σ q exp x = q_k/p_k: near p = q all is as small as x. Far from it ln p − ln q loses less: of the two, the one
+    whose terms are smaller is taken, class by class."""
     student, teacher = _Classes(z), _Classes(w)
-    along, total = student.along, student.sum
+    along = student.along
     (Rq, _), (Rp, _) = student.all_but_the_largest(), teacher.all_but_the_largest()
     q, p = student.e / along(1 + Rq), teacher.e / along(1 + Rp)
+    ln_q, ln_p = student.d - along(np.log1p(Rq)), teacher.d - along(np.log1p(Rp))
     a, b = teacher.z, student.z
     x = a - b
-    back = x - a
-    lost = (a - (x - back)) - (b + back)
-    likeliest = student.at(np.argmax(student.d + teacher.d, student.axis))
-    x = (x - along(x.take(likeliest))) + (lost - along(lost.take(likeliest)))
+    k = student.at(np.argmax(student.d + teacher.d, student.axis))
+    xk = x.take(k)
+    if z.dtype.itemsize >= 8:  # (of float32 the difference is exact)
+        back = x - a
+        lost = (a - (x - back)) - (b + back)
+        x = (x - along(xk)) + (lost - along(lost.take(k)))
+    else:
+        x -= along(xk)
     never = p == 0
-    if never.any():
-        x[np.isneginf(a)] = -np.inf
-        x[never & (q == 0)] = 0
-    close = np.all((np.abs(x) < 500) | never, student.axis)
-    u = x - along(np.log1p(total(q * np.expm1(x))))
-    if not close.all():
-        far = (teacher.d - along(np.log1p(Rp))) - (student.d - along(np.log1p(Rq)))
-        u = np.where(along(close), u, far)
-    if never.any():
-        u = np.where(never, -np.inf, u)
-    return student, q, p, u
+    masked = never.any()
+    away = np.where(never, -1, np.expm1(x)) if masked else np.expm1(x)
+    more = student.sum(q * away)  # Z − 1
+    bound = np.abs(x) * np.maximum(away + 1, 1)
+    if masked:
+        bound[never] = 0
+    wrong = student.sum(q * (3 * np.abs(away) + bound))  # in ULP of 1
+    ln_qk, ln_pk = ln_q.take(k), ln_p.take(k)
+    near = wrong <= (1 + more) * (np.abs(ln_qk) + np.abs(ln_pk))
+    if np.min(q, initial=1) < TINY:  # of a class too small for q, exp x could be anything
+        near &= ~((q < TINY) & ~never).any(student.axis)
+    ln_Z = np.where(near, np.log1p(np.where(near, more, 0)), ln_qk - ln_pk)
+    size = np.abs(x) + along(np.abs(ln_Z))
+    u = np.where(size < np.abs(ln_p) + np.abs(ln_q), x - along(ln_Z), ln_p - ln_q)
+    if masked:
+        u[never] = -np.inf
+    return student, q, p, u, size < 1
 
 
-def _divergence(z: Array, w: Array) -> tuple[Any, Any]:
+def _divergence(z: Array, w: Array) -> tuple[Any, ...]:
     """Σ p u, as Σ p (u + exp(−u) − 1), which adds Σ (q − p) = 0: no term is negative then, and none cancels. Where u < −1, p is
     small beside q, and a term is q + p (u − 1)."""
     with np.errstate(
         invalid="ignore", over="ignore", divide="ignore"
     ):  # (of masked classes; of rows that are not close)
-        rows, q, p, u = _compared(z, w)
-        terms = p * _excess(u)
+        rows, q, p, u, close = _compared(z, w)
+        terms = p * _excess(u, 15 if z.dtype.itemsize >= 8 else 8)
         below = u < -1
         if below.any():
             terms = np.where(below, q + p * (np.maximum(u, -1e300) - 1), terms)
         fall = np.expm1(-np.abs(u))
-        s = np.where(u > 0, p * fall, -q * fall)
-    return rows.sum(terms), rows.signal(s)
+        s = np.where(close, np.where(u > 0, p * fall, -q * fall), q - p)
+    return rows.sum(terms), rows.signal(s), np.ones(rows.n)
 
 
 def _divergence_w(z: Array, w: Array) -> Array:
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        rows, q, p, u = _compared(z, w)
+        rows, _, p, u, _ = _compared(z, w)
         u = np.where(p == 0, 0, u)
         s: Array = rows.signal(p * (u - rows.along(_divergence(z, w)[0])))
         return s

@@ -63,7 +63,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "huber_loss": {"delta": 0.3},
     "smooth_l1_loss": {"beta": 0.3},
     "focal_loss": {"gamma": 1.5},
-    "sigmoid_focal_loss": {"gamma": 1.5},
+    "sigmoid_focal_loss": {"gamma": 1.5, "alpha": 0.3},
 }
 
 

@@ -141,8 +141,10 @@ LOSSES: dict[str, Callable[..., Any]] = {
         "huber_loss": lambda p, t, delta: np.where(
             abs(p - t) < delta, (p - t) ** 2 / 2, delta * (abs(p - t) - delta / 2)
         ),
-        "sigmoid_focal_loss": lambda z, t, gamma: (
-            -((1 - _sigmoid((2 * t - 1) * z)) ** gamma) * np.log(_sigmoid((2 * t - 1) * z))
+        "sigmoid_focal_loss": lambda z, t, gamma, alpha=None: (
+            -((1 - _sigmoid((2 * t - 1) * z)) ** gamma)
+            * np.log(_sigmoid((2 * t - 1) * z))
+            * (1 if alpha is None else np.where(t == 1, z.dtype.type(alpha), z.dtype.type(1 - alpha)))
         ),
         "cross_entropy": lambda z, t: -np.sum(t * np.log(_softmax(z)), -1),
     }.items()
@@ -362,5 +364,6 @@ _enter("smooth_l1_loss", (3, 4), (3, 4), beta=0.3)
 _enter("focal_loss", (2, 3), _hot, flows=[0], gamma=0.5)
 _enter("focal_loss", (2, 3), _hot.astype(float), flows=[0], gamma=5.0)
 _enter("sigmoid_focal_loss", (2, 3), _sides, flows=[0], gamma=0.5)
+_enter("sigmoid_focal_loss", (2, 3), _sides, flows=[0], gamma=2.0, alpha=0.25)
 
 SAMPLES = [sample for samples in TABLE.values() for sample in samples]
