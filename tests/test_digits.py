@@ -569,6 +569,18 @@ def test_any_divergence(pairs: list[tuple[float, float]], dtype: Any):
     near(g, Truth([grads], [size]), dtype, bounds(dtype, 8), "gradient", (z[None], w[None]))
 
 
+@pytest.mark.parametrize("offset", [-1e4, -760, -745, -740, -720, -650, -300, 300, 600, 700, 709, 720, 1e4])
+def test_logits_whose_exponential_is_no_number(offset: float):
+    """What runs without the largest logit, and what cannot, give the same; exp(−740) has two digits left."""
+    z = (np.array([[0.0, -1.25, -20.0], [-20.0, 0.0, -1.5]]) + offset).astype(np.float32)
+    for labels in ([0, 1], [2, 0]):
+        for loss in (losses.cross_entropy, losses.focal_loss):
+            want = loss(z.astype(float) - offset, labels, reduction="none").data.astype(np.float32)
+            np.testing.assert_array_max_ulp(loss(z, labels, reduction="none").data, want, 1)
+            truth = gradient(loss, z.astype(float) - offset, labels).astype(np.float32)
+            np.testing.assert_array_max_ulp(gradient(loss, z, labels), truth, 1)
+
+
 def test_the_program_starts(tmp_path: Path):
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(

@@ -211,9 +211,9 @@ def _exact(
 ) -> Kernel:
     """The kernel of a core that computes with more digits than it is given, piece by piece.
 
-    core(z, t, **options) gives the value of each example and the signal; to_target(z, t, **options) the signal to the target,
-    which few ask for. Both see flat arrays of one shape; or, where there is an `otherwise`, which computes what does not fit,
-    rows of classes, and rows or labels; then the core gives a number more for each row, by which its signal is to be multiplied.
+    core(z, t, **options) gives the value of each example; the signal; and None, or a number for each row by which its signal is
+    still to be multiplied. to_target(z, t, **options) gives the signal to the target, which few ask for. Both see flat arrays
+    of one shape; or, where there is an `otherwise`, which computes what does not fit, rows of classes, and rows or labels.
     """
     classes = otherwise is not None
 
@@ -227,29 +227,24 @@ def _exact(
         if z.ndim != 2 or not (fits or (t.dtype is _INTP and t.ndim == 1)):
             value = np.asarray(otherwise(z, t, **options))
             return _total(value) if summed else value, None
-        n, step = len(z), ROWS // max(z.shape[1], 1)
-        if n > step > 0:
-            value, signal, scale = pieces(z, t, step, summed, options)
-        else:
-            value, signal, scale = core(z, t, **options)
-            value = _total(value) if summed else value
+        value, signal, scale = pieces(z, t, ROWS // (z.shape[1] or 1) or 1, summed, options)
         return value, (signal, scale, z, t, options)
 
     def pieces(z: Array, t: Array, step: int, summed: bool, options: dict[str, Any]) -> tuple[Any, Array, Any]:
-        n, step = len(z), max(1, step)
+        n = len(z)
         if n <= step:
-            value, signal, *scale = core(z, t, **options)
-            return _total(value) if summed else value, signal, *(scale or [None])
+            value, signal, scale = core(z, t, **options)
+            return _total(value) if summed else value, signal, scale
         wide = np.promote_types(z.dtype, np.float64)
         values, signal = np.empty(-(-n // step) if summed else n, wide), np.empty(z.shape, wide)
-        scale = np.empty(n if classes else 0, wide)
+        scale = np.empty(n, wide) if classes else None
         for i, k in enumerate(range(0, n, step)):
             part = slice(k, k + step)
-            value, signal[part], *rest = core(z[part], t[part], **options)
+            value, signal[part], by = core(z[part], t[part], **options)
             values[i if summed else part] = _total(value) if summed else value
-            if classes:
-                scale[part] = rest[0]
-        return _total(values) if summed else values, signal, scale if classes else None
+            if scale is not None:
+                scale[part] = by
+        return _total(values) if summed else values, signal, scale
 
     def back(g: Any, saved: Any, room: Any) -> Array:
         signal, scale, z, _, _ = saved
@@ -302,7 +297,7 @@ def _sides(z: Array) -> tuple[Array, Array, Array, Array, Array]:
     return up, down, p, q, p * q
 
 
-def _logistic(z: Array, t: Array) -> tuple[Any, Any]:
+def _logistic(z: Array, t: Array) -> tuple[Any, ...]:
     z, t = _wide(z), _wide(t)
     up, down, p, q, e = _sides(z)
     l, rest = np.log1p(e), 1 - t
@@ -318,7 +313,7 @@ def _logistic(z: Array, t: Array) -> tuple[Any, Any]:
         l -= down
         if l.dot(_zeros(len(l))) != 0:  # NaN: something is infinite
             l[np.isinf(z) & (t == (z > 0))] = 0  # 0 · ∞ is 0 here
-    return l, p
+    return l, p, None
 
 
 logistic = loss(
@@ -328,12 +323,12 @@ logistic = loss(
 )  # fmt: skip
 
 
-def _bernoulli(p: Array, t: Array) -> tuple[Any, Any]:
+def _bernoulli(p: Array, t: Array) -> tuple[Any, ...]:
     """0 · ln 0 and 0/0 are 0: what cannot happen does not count."""
     p, t = _wide(p), _wide(t)
     p0, p1 = np.where(t == 0, 1, p), np.where(t == 1, 0, p)
     with np.errstate(divide="ignore"):  # at p = 0 or 1 with the other label L is infinite, and so is its signal
-        return -(t * np.log(p0)) - (1 - t) * np.log1p(-p1), (1 - t) / (1 - p1) - t / p0
+        return -(t * np.log(p0)) - (1 - t) * np.log1p(-p1), (1 - t) / (1 - p1) - t / p0, None
 
 
 def _log_odds(p: Array, t: Array) -> Any:
@@ -375,7 +370,7 @@ def _power(q: Array, gamma: float) -> Any:
     return np.sqrt(q) if gamma == 0.5 else np.power(q, gamma)
 
 
-def _focal_pass(z: Array, t: Array, gamma: float, alpha: float | None = None) -> tuple[Any, Any]:
+def _focal_pass(z: Array, t: Array, gamma: float, alpha: float | None = None) -> tuple[Any, ...]:
     """α_t q^γ c, and the signal −(2t − 1) α_t q^γ (γ p c + q); (1 − α) − t is α_t in size, with the sign of 1 − 2t."""
     side = t + t - 1
     _, down, p, q, e = _sides(_wide(side * z))
@@ -397,7 +392,7 @@ def _focal_pass(z: Array, t: Array, gamma: float, alpha: float | None = None) ->
     p += q
     p *= far
     c *= np.abs(far, far)
-    return c, p
+    return c, p, None
 
 
 focal = loss(
@@ -499,8 +494,8 @@ def _one_aside(z: Array, t: Array) -> tuple[Any, ...]:
     No digit is lost where the label has nearly all of the probability: Q is a sum of small numbers then, and c is ln(1 + Q/mine).
     The signal is exp(z − m)/S, but −Q/S at the label: it comes without the 1/S, in rows.
 
-    float32 does not need m: in float64, exp of most logits neither overflows nor comes near to 0. Where one does, S/mine tells,
-    and it is done again with m.
+    float32 does not need m: in float64, exp of most logits neither overflows nor comes near to 0. Where one does, S/mine and
+    1/mine tell (which are NaN, too, where there is an ∞), and it is done again with m.
     """
     n, k = z.shape
     few = k <= FEW
@@ -513,7 +508,7 @@ def _one_aside(z: Array, t: Array) -> tuple[Any, ...]:
             e.put(at, 0)
             Q = np.add.reduce(e, 0 if few else 1)
             S, less = Q + mine, np.reciprocal(mine)
-            if S.dot(less) < 1e200:
+            if (S + number(1e-80, S.dtype)).dot(less) < 1e200:
                 e.put(at, -Q)
                 return e.T if few else e, Q, mine, S, np.log1p(Q * less)
     rows = _Classes(z)
@@ -595,11 +590,11 @@ softmax_focal = loss(
 # ----- Divergence -----
 
 
-def _pointwise(x: Array, t: Array) -> tuple[Any, Any]:
+def _pointwise(x: Array, t: Array) -> tuple[Any, ...]:
     """0 · ln 0 is 0, also where x is −∞."""
     x, t = _wide(x), _wide(t)
     never = t == 0
-    return t * (np.log(np.where(never, 1, t)) - np.where(never, 0, x)), -t
+    return t * (np.log(np.where(never, 1, t)) - np.where(never, 0, x)), -t, None
 
 
 def _pointwise_t(x: Array, t: Array) -> Any:
@@ -614,9 +609,9 @@ def _log_parts(x: Array, t: Array) -> tuple[Array, Array]:
     return p, np.where(never, 0, t) - np.where(never, 0, x)
 
 
-def _pointwise_log(x: Array, t: Array) -> tuple[Any, Any]:
+def _pointwise_log(x: Array, t: Array) -> tuple[Any, ...]:
     p, u = _log_parts(x, t)
-    return p * u, -p
+    return p * u, -p, None
 
 
 def _pointwise_log_t(x: Array, t: Array) -> Any:
@@ -704,9 +699,8 @@ def _compared(z: Array, w: Array) -> tuple[Any, ...]:
 def _divergence(z: Array, w: Array) -> tuple[Any, ...]:
     """Σ p u, as Σ p (u + exp(−u) − 1), which adds Σ (q − p) = 0: no term is negative then, and none cancels. Where u < −1, p is
     small beside q, and a term is q + p (u − 1)."""
-    with np.errstate(
-        invalid="ignore", over="ignore", divide="ignore"
-    ):  # (of masked classes; of rows that are not close)
+    # (What is ignored are masked classes, and rows that are not close.)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         rows, q, p, u, close = _compared(z, w)
         terms = p * _excess(u, 15 if z.dtype.itemsize >= 8 else 8)
         below = u < -1
