@@ -669,13 +669,11 @@ def _compared(z: Array, w: Array) -> tuple[Any, ...]:
     a, b = teacher.z, student.z
     x = a - b
     k = student.at(np.argmax(student.d + teacher.d, student.axis))
-    xk = x.take(k)
-    if z.dtype.itemsize >= 8:  # (of float32 the difference is exact)
-        back = x - a
-        lost = (a - (x - back)) - (b + back)
-        x = (x - along(xk)) + (lost - along(lost.take(k)))
-    else:
-        x -= along(xk)
+    back = x - a
+    lost = (a - (x - back)) - (b + back)
+    lost -= along(lost.take(k))
+    x -= along(x.take(k))
+    x += lost
     never = p == 0
     masked = never.any()
     away = np.where(never, -1, np.expm1(x)) if masked else np.expm1(x)
@@ -690,7 +688,10 @@ def _compared(z: Array, w: Array) -> tuple[Any, ...]:
         near &= ~((q < TINY) & ~never).any(student.axis)
     ln_Z = np.where(near, np.log1p(np.where(near, more, 0)), ln_qk - ln_pk)
     size = np.abs(x) + along(np.abs(ln_Z))
-    u = np.where(size < np.abs(ln_p) + np.abs(ln_q), x - along(ln_Z), ln_p - ln_q)
+    straight = size < -(ln_p + ln_q)
+    u = x - along(ln_Z)
+    if not straight.all():
+        u = np.where(straight, u, ln_p - ln_q)
     if masked:
         u[never] = -np.inf
     return student, q, p, u, size < 1
@@ -706,8 +707,10 @@ def _divergence(z: Array, w: Array) -> tuple[Any, ...]:
         below = u < -1
         if below.any():
             terms = np.where(below, q + p * (np.maximum(u, -1e300) - 1), terms)
-        fall = np.expm1(-np.abs(u))
-        s = np.where(close, np.where(u > 0, p * fall, -q * fall), q - p)
+        s = q - p
+        if close.any():  # there they may nearly agree
+            fall = np.expm1(-np.abs(u))
+            s = np.where(close, np.where(u > 0, p, -q) * fall, s)
     return rows.sum(terms), rows.signal(s), np.ones(rows.n)
 
 
