@@ -234,7 +234,7 @@ print(f"{fg.losses.cross_entropy(z, [[1.0, 0.0], [0.0, 1.0]], weight=w).item():.
 
 To add gradients over micro-batches, divide sums by the *total* that counts: [the paper's §13.2](paper.md#gradients-over-micro-batches).
 
-**Masks.** A logit of −∞ takes its class out: it gets probability 0, no signal, and no NaN. A row whose label is `ignore_index` reaches nothing, whatever it holds:
+**Masks.** A logit of −∞ takes its class out: it gets probability 0, no signal, and no NaN. (If the target gives it a share, as label smoothing does, the loss is ∞.) A row whose label is `ignore_index` reaches nothing, whatever it holds:
 
 ```python
 z = fg.Tensor([[2.0, -np.inf, 0.0], [np.nan, 1.0, 0.0]], requires_grad=True)
@@ -250,13 +250,13 @@ print(z.grad.round(4))
  [ 0.      0.      0.    ]]
 ```
 
-**Nothing at all.** An empty batch, only ignored rows, weights that are all 0: the mean is NaN, the sum 0, and the signal 0.
+**Nothing at all.** An empty batch, only ignored rows, weights that the mean divides by and that are all 0: the mean is NaN, the sum 0, and the signal 0.
 
 **At a kink** there is no right or wrong: |p − t| sends 0 where p = t; Huber's two sides agree at δ.
 
 ## Second fluxions
 
-They come by themselves, from the signals, to any order. The curvature of cross-entropy is diag(p) − p pᵀ: all of it is in p, and none in the label.
+They come by themselves, from the signals, to any order. (The last digits that kernels win are those of value and signal; a second fluxion of a float32 loss has float32's.) The curvature of cross-entropy is diag(p) − p pᵀ: all of it is in p, and none in the label.
 
 ```python
 z = np.array([2.0, 0.5, -1.0])

@@ -7,7 +7,7 @@ smoothing. Names, argument order and defaults are PyTorch's, where PyTorch has t
 - `input` is the prediction ŷ, or logits z; `target` is y. Each is a Tensor, an array or a list. The shapes must agree:
   nothing is broadcast. The target is cast to the prediction's dtype, and the loss has that dtype.
 - `reduction`: "none" gives the loss of each example, "sum" their sum, "mean" their mean. The mean of nothing (an empty
-  batch, all rows ignored, all weights 0) is NaN, its sum 0, and what it sends back 0.
+  batch, all rows ignored, weights that it divides by and that are all 0) is NaN, the sum 0, and what it sends back 0.
 - A target that requires grad gets its fluxion, or is refused; a weight that requires grad is refused.
 - Wrong arguments raise ValueError, which names the argument and what was given; what holds no numbers, TypeError.
 """
@@ -37,7 +37,7 @@ _REDUCTIONS = {how: {"reduction": how} for how in ("mean", "sum", "none")}
 
 
 def _reduction(reduction: str) -> dict[str, Any]:
-    if reduction not in _REDUCTIONS:
+    if not isinstance(reduction, str) or reduction not in _REDUCTIONS:
         raise ValueError(f"reduction must be 'mean', 'sum' or 'none'; given {reduction!r}")
     return _REDUCTIONS[reduction]
 
@@ -53,6 +53,8 @@ def _reduced(losses: Tensor, reduction: str, count: float) -> Tensor:
 
 def _real(x: Any, loss: str, argument: str) -> Array:
     """An argument's own array, if it holds real numbers."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{loss}: {argument} is a masked array, whose mask would be lost; give {argument}.filled(…)")
     array = np.asarray(x)
     if x is None or array.dtype.kind not in "fiub":
         given = repr(x) if x is None or isinstance(x, str | list) else _kind_of(array)
@@ -90,19 +92,45 @@ def _within(t: Tensor, loss: str, low: float = 0, high: float = 1, argument: str
     x = t._value
     if x.size and not (np.min(x) >= low and np.max(x) <= high):
         outside = x[~((x >= low) & (x <= high))].flat[0]
+        if math.isinf(high):
+            raise ValueError(f"{loss}: {argument} must hold numbers; given {outside}")
         raise ValueError(f"{loss}: {argument} must lie in [{low}, {high}]; given {outside}")
 
 
-def _positive(x: float, loss: str, argument: str) -> float:
-    if not x > 0:
+def _number(x: Any, loss: str, argument: str) -> float:
+    try:
+        if isinstance(x, Tensor | np.ndarray | str):
+            raise TypeError
+        return float(x)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{loss}: {argument} must be a number; given {_told(x)}") from None
+
+
+def _told(x: Any) -> str:
+    return f"{x!r}" if len(repr(x)) < 60 else f"{repr(x)[:60]}…"
+
+
+def _positive(x: Any, loss: str, argument: str) -> float:
+    if not (value := _number(x, loss, argument)) > 0:
         raise ValueError(f"{loss}: {argument} must be positive; given {x!r}")
-    return float(x)
+    return value
 
 
-def _not_negative(x: float, loss: str, argument: str) -> float:
-    if not 0 <= x < math.inf:
+def _not_negative(x: Any, loss: str, argument: str) -> float:
+    if not 0 <= (value := _number(x, loss, argument)) < math.inf:
         raise ValueError(f"{loss}: {argument} must be a number that is not negative; given {x!r}")
-    return float(x)
+    return value
+
+
+def _share(x: Any, loss: str, argument: str) -> float:
+    if not 0 <= (value := _number(x, loss, argument)) <= 1:
+        raise ValueError(f"{loss}: {argument} must lie in [0, 1]; given {x!r}")
+    return value
+
+
+def _wide(t: Tensor) -> Tensor:
+    """In float64, or more: what is weighed is rounded once, at the end."""
+    return t if t.dtype.itemsize >= 8 else t.astype(np.float64)
 
 
 def _weights(x: Any, shape: tuple[int, ...], loss: str, argument: str = "weight", broadcast: bool = False) -> Array:
@@ -137,8 +165,8 @@ def _regression(row: Row, input: Any, target: Any, reduction: str, weight: Any, 
     if weight is None:
         return apply(row, (p, t), {**options, **reduce} if options else reduce)
     w = _weights(weight, p.shape, row.name)
-    losses = apply(row, (p, t), options) * w.astype(p.dtype)
-    return _reduced(losses, reduction, losses.size if row is rows.huber else float(np.sum(w)))
+    losses = apply(row, (_wide(p), _wide(t)), options) * w
+    return _rounded(losses, p, reduction, losses.size if row is rows.huber else float(np.sum(w)))
 
 
 def mse_loss(input: Any, target: Any, reduction: Reduction = "mean", weight: Any = None) -> Tensor:
@@ -191,8 +219,8 @@ def huber_loss(
     """
     delta = _positive(delta, "huber_loss", "delta")
     p = _prediction(input, "huber_loss")
-    most = math.sqrt(2) * math.sqrt(float(np.finfo(p.dtype).max))  # where ½r² overflows: ∞ − ∞ is not met below
-    return _regression(rows.huber, p, target, reduction, weight, {"delta": min(delta, most)})
+    delta = min(delta, float(np.finfo(p.dtype).max))  # no r is farther out, and 0 · ∞ is not met
+    return _regression(rows.huber, p, target, reduction, weight, {"delta": delta})
 
 
 def smooth_l1_loss(input: Any, target: Any, reduction: Reduction = "mean", beta: float = 1.0) -> Tensor:
@@ -208,10 +236,11 @@ def smooth_l1_loss(input: Any, target: Any, reduction: Reduction = "mean", beta:
     >>> y.grad
     array([0.25, 1.  ])
     """
-    if beta == 0:
-        return _regression(rows.l1, input, target, reduction, None)
-    beta = _positive(beta, "smooth_l1_loss", "beta")
+    if _number(beta, "smooth_l1_loss", "beta") != 0:
+        beta = _positive(beta, "smooth_l1_loss", "beta")
     p = _prediction(input, "smooth_l1_loss")
+    if p.dtype.type(min(beta, 1.0)) < np.finfo(p.dtype).tiny:  # as good as 0: no r is that near, but 0
+        return _regression(rows.l1, p, target, reduction, None)
     return _regression(rows.smooth_l1, p, target, reduction, None, {"beta": min(beta, float(np.finfo(p.dtype).max))})
 
 
@@ -241,7 +270,7 @@ def binary_cross_entropy_with_logits(
     if weight is None and pos_weight is None:
         return apply(rows.logistic, (z, t), _reduction(reduction))
     scale: Any = 1.0 if weight is None else _weights(weight, z.shape, name, broadcast=True)
-    x, y = z.astype(np.float64), t.astype(np.float64)  # rounded once, below
+    x, y = _wide(z), _wide(t)
     if pos_weight is None:
         return _rounded(apply(rows.logistic, (x, y)) * scale, z, reduction)
     positive = _weights(pos_weight, z.shape, name, "pos_weight", broadcast=True)
@@ -282,7 +311,7 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction:
     if weight is None:
         return apply(rows.bernoulli, (p, t), _reduction(reduction))
     w = _weights(weight, p.shape, name, broadcast=True)
-    return _rounded(apply(rows.bernoulli, (p.astype(np.float64), t.astype(np.float64))) * w, p, reduction)
+    return _rounded(apply(rows.bernoulli, (_wide(p), _wide(t))) * w, p, reduction)
 
 
 def sigmoid_focal_loss(
@@ -301,16 +330,15 @@ def sigmoid_focal_loss(
     """
     name = "sigmoid_focal_loss"
     gamma = _not_negative(gamma, name, "gamma")
-    if alpha is not None and not 0 <= alpha <= 1:
-        raise ValueError(f"{name}: alpha must lie in [0, 1], or be None; given {alpha!r}")
+    alpha = None if alpha is None else _share(alpha, name, "alpha")
     z = _prediction(input, name)
     t = _target(target, z, name)
-    hard = t._value * t._value == t._value
+    hard = (t._value == 0) | (t._value == 1)
     if t.requires_grad or not hard.all():
         given = "one that requires grad" if hard.all() else f"{t._value[~hard].flat[0]}"
         raise ValueError(f"{name}: target must be 0 or 1 and cannot require grad; given {given}")
     options = {"gamma": gamma, **_reduction(reduction)}
-    return apply(rows.focal, (z, t), options if alpha is None else {**options, "alpha": float(alpha)})
+    return apply(rows.focal, (z, t), options if alpha is None else {**options, "alpha": alpha})
 
 
 # ----- Many classes (paper §6, §7, §11) -----
@@ -341,21 +369,25 @@ def smooth_labels(target: Any, num_classes: int, label_smoothing: float = 0.1, d
     >>> fg.losses.smooth_labels([2], num_classes=4)
     array([[0.025, 0.025, 0.925, 0.025]])
     """
-    eps = _smoothing(label_smoothing, "smooth_labels")
+    eps = _share(label_smoothing, "smooth_labels", "label_smoothing")
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer) or num_classes < 1:
+        raise ValueError(f"smooth_labels: num_classes must be a positive integer; given {num_classes!r}")
+    if np.dtype(dtype).kind != "f":
+        raise ValueError(f"smooth_labels: dtype must be floating; given {np.dtype(dtype)}")
     labels = np.asarray(_integers(target, "smooth_labels"))
-    flat, _ = _checked(labels, num_classes, "smooth_labels")
-    smooth: Array = _smooth(np.eye(num_classes)[flat], eps).reshape(*labels.shape, num_classes).astype(dtype)
-    return smooth
+    flat, _ = _checked(labels, int(num_classes), "smooth_labels")
+    return _smooth_hot(flat, int(num_classes), eps).reshape(*labels.shape, num_classes).astype(dtype)
 
 
 def _smooth(y: Any, eps: float) -> Any:
     return (1 - eps) * y + eps / y.shape[-1]
 
 
-def _smoothing(eps: float, loss: str) -> float:
-    if not 0 <= eps <= 1:
-        raise ValueError(f"{loss}: label_smoothing must lie in [0, 1]; given {eps!r}")
-    return float(eps)
+def _smooth_hot(labels: Array, classes: int, eps: float) -> Array:
+    """The same of labels, (N, K)."""
+    y = np.full((len(labels), classes), eps / classes)
+    y[np.arange(len(labels)), labels] += 1 - eps
+    return y
 
 
 _INTP = np.dtype(np.intp)
@@ -371,6 +403,14 @@ def _integers(target: Any, loss: str) -> Array:
 def _checked(labels: Array, classes: int, loss: str, ignore: int | None = None) -> tuple[Array, Array | None]:
     """Labels in a row of their own, each one of a class or `ignore`; and which are not ignored, None where all are not."""
     flat = labels.reshape(-1).astype(_INTP)
+    if labels.dtype == np.uint64 and (flat < 0).any():  # more than an index can be: not to be taken for a negative one
+        large = labels.reshape(-1)[(flat < 0) & (labels.reshape(-1) != (-1 if ignore is None else ignore))]
+        if large.size:
+            raise ValueError(
+                f"{loss}: target holds the label {large[0]}, out of range for {classes} classes (0 to {classes - 1})"
+            )
+        ignore = -1
+        flat[flat < 0] = ignore
     inside = not flat.size or flat.view(np.uintp).max() < classes  # (a negative one looks enormous)
     if inside and (ignore is None or not 0 <= ignore < classes):
         return flat, None
@@ -405,6 +445,12 @@ def _as_rows(z: Tensor) -> Tensor:
 def _labels(target: Any, z: Tensor, left: tuple[int, ...], ignore_index: int, loss: str) -> tuple[Array, Array | None]:
     """Labels in a row, and which of them count."""
     classes = z.shape[1] if z.ndim > 1 else z.shape[0]
+    floating = getattr(target, "dtype", None) is not None and target.dtype.kind == "f"
+    if floating and np.ndim(target.data if isinstance(target, Tensor) else target) == z.ndim > 0 and target.size:
+        raise ValueError(
+            f"{loss}: target holds probabilities of shape {target.shape}, and input has shape {z.shape}; they must be the same "
+            f"(labels would be integers, of shape {left})"
+        )
     labels = _integers(target, loss)
     if labels.shape != left:
         hint = "; probabilities have input's shape, and are floating" if labels.shape == z.shape else ""
@@ -441,7 +487,8 @@ def cross_entropy(
     left, 0 ≤ label < K; or floating probabilities in [0, 1], of input's shape. What a row whose label is `ignore_index`
     holds reaches nothing. `label_smoothing` ε gives each class ε/K of the target. `weight`, one number a class, scales y.
     The mean over labels is Σ L / Σ weight[label], over the rows that count; over probabilities, it is over all rows
-    (PyTorch's rules, which differ for the same data). A logit of −∞ masks its class.
+    (PyTorch's rules, which differ for the same data). A logit of −∞ masks its class
+    (unless the target gives that class a share, as `label_smoothing` does: then the loss is ∞).
     Raises ValueError for a target of another shape or kind, or out of range, and ε outside [0, 1].
 
     >>> import numpy as np, fluxgrad as fg
@@ -452,7 +499,7 @@ def cross_entropy(
     """
     name = "cross_entropy"
     z, flat_z, left = _logits(input, name)
-    classes, eps = flat_z.shape[1], _smoothing(label_smoothing, name)
+    classes, eps = flat_z.shape[1], _share(label_smoothing, name, "label_smoothing")
     w = None if weight is None else _weights(weight, (classes,), name)
     soft = target if isinstance(target, Tensor) else np.asarray(target)
     if soft.dtype.kind == "f" and soft.shape == z.shape:
@@ -463,18 +510,18 @@ def cross_entropy(
         y = _as_rows(y)
         if eps == 0 and w is None:
             return _shaped(apply(rows.surprise, (flat_z, y), _reduction(reduction)), reduction, left)
-        y = _smooth(y.astype(np.float64), eps) * (1.0 if w is None else w)
-        return _shaped(_rounded(apply(rows.surprise, (flat_z.astype(np.float64), y)), z, reduction), reduction, left)
+        y = _smooth(_wide(y), eps) * (1.0 if w is None else w)
+        return _shaped(_rounded(apply(rows.surprise, (_wide(flat_z), y)), z, reduction), reduction, left)
     labels, keep = _labels(target, z, left, ignore_index, name)
     if keep is not None:
         flat_z, labels = flat_z[keep], labels[keep]
     if eps == 0 and w is None:
         return _shaped(apply(rows.surprise, (flat_z, _fixed(labels)), _reduction(reduction)), reduction, left, keep)
     scale = np.ones(len(labels)) if w is None else w[labels]
-    wide = flat_z.astype(np.float64)  # rounded once, below
+    wide = _wide(flat_z)
     if eps:
-        y = _smooth(np.eye(classes)[labels], eps) * (1.0 if w is None else w)
-        losses = apply(rows.surprise, (wide, _fixed(y)))
+        shares = _smooth_hot(labels, classes, eps) * (1.0 if w is None else w)
+        losses = apply(rows.surprise, (wide, _fixed(shares)))
     else:
         losses = apply(rows.surprise, (wide, _fixed(labels))) * scale
     return _shaped(_rounded(losses, z, reduction, float(np.sum(scale))), reduction, left, keep)
@@ -517,7 +564,7 @@ def focal_loss(
     if scale is None:
         options = {"gamma": gamma, **_reduction(reduction)}
         return _shaped(apply(rows.softmax_focal, (flat_z, _fixed(labels)), options), reduction, left, keep)
-    losses = apply(rows.softmax_focal, (flat_z.astype(np.float64), _fixed(labels)), {"gamma": gamma})
+    losses = apply(rows.softmax_focal, (_wide(flat_z), _fixed(labels)), {"gamma": gamma})
     return _shaped(_rounded(losses * scale[labels], z, reduction), reduction, left, keep)
 
 
@@ -574,14 +621,14 @@ def kl_div_with_logits(student: Any, teacher: Any, temperature: float = 1.0, red
     flat_w = _as_rows(_target(teacher, z, name, "teacher", "student"))
     if T == 1:
         return _shaped(apply(rows.kl_logits, (flat_z, flat_w), _reduction(reduction)), reduction, left)
-    losses = apply(rows.kl_logits, (flat_z.astype(np.float64) / T, flat_w.astype(np.float64) / T))
+    losses = apply(rows.kl_logits, (_wide(flat_z) / T, _wide(flat_w) / T))
     return _shaped(_rounded(losses, z, reduction), reduction, left)
 
 
 def _temperature(T: float, loss: str) -> float:
-    if not 0 < T < math.inf:
+    if not 0 < (value := _number(T, loss, "temperature")) < math.inf:
         raise ValueError(f"{loss}: temperature must be positive and finite; given {T!r}")
-    return float(T)
+    return value
 
 
 # ----- Contrast (paper §9): cross-entropy over similarities -----
@@ -595,7 +642,7 @@ def _vectors(x: Any, like: Tensor | None, loss: str, argument: str, shape: str =
         raise ValueError(
             f"{loss}: {argument} has vectors of {t.shape[-1]} numbers, and the first argument of {like.shape[-1]}"
         )
-    return t.astype(np.float64)  # rounded once, at the end
+    return _wide(t)
 
 
 def _alike(similarity: str, loss: str, *vectors: Tensor) -> list[Tensor]:
@@ -604,6 +651,10 @@ def _alike(similarity: str, loss: str, *vectors: Tensor) -> list[Tensor]:
         raise ValueError(f"{loss}: similarity must be 'cosine' or 'dot'; given {similarity!r}")
     if similarity == "dot":
         return list(vectors)
+    largest = [np.max(np.abs(x._value), axis=-1, keepdims=True, initial=0) for x in vectors]
+    vectors = tuple(
+        x / np.where(m == 0, 1, m) for x, m in zip(vectors, largest, strict=True)
+    )  # whose squares are numbers
     lengths = [np.linalg.norm(x, axis=-1, keepdims=True) for x in vectors]
     return [x / np.where(n._value == 0, np.inf, n) for x, n in zip(vectors, lengths, strict=True)]
 

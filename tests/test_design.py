@@ -188,8 +188,10 @@ def test_other_refusals():
         calibrate()(np.zeros((2, 3, 4)), np.zeros((2, 3, 4)))
     with pytest.raises(ValueError, match="does not settle"):
         loss_from_signal(lambda p, y: 1 / np.where(p == y, 1, p - y))(1.0, 0.0)
+    with pytest.raises(ValueError, match="without one, it is half of mse_loss"):
+        cap_outliers(np.inf)
     with pytest.raises(TypeError, match="spline"):
-        loss_from_signal(lambda p, y: np.spline(p - y) if hasattr(np, "spline") else spline(p))
+        loss_from_signal(lambda p, y: spline(p))
     for make, bad, word in (
         (emphasise_hard, -1, "gamma"),
         (cap_outliers, 0, "limit"),
@@ -213,6 +215,62 @@ def test_far_out_and_nothing_at_all():
     assert capped(3.0, 1.0).item() == pytest.approx(1.5, rel=1e-15)
     ended = loss_from_signal(lambda p, y: np.where(np.abs(p - y) < 1, p - y, 0), breaks=(-1, 1))
     assert ended(5.0, 0.0).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("far", [10.0, 1e3, 1e4, 1e5, 1e8])
+def test_nothing_is_stepped_over_on_a_long_way(far):
+    welsch = loss_from_signal(lambda p, y: (p - y) * np.exp(-((p - y) ** 2)))
+    np.testing.assert_allclose(
+        welsch([far, 1.0, -3 * far], [0.0] * 3, "none").data, [0.5, (1 - np.exp(-1)) / 2, 0.5], rtol=1e-9
+    )
+    for gamma in (0.0, 2.0):
+        hard = emphasise_hard(gamma)
+        near = hard([40.0], [1.0], "sum").item()
+        assert hard([far], [1.0], "sum").item() == pytest.approx(
+            near if far > 40 else hard([far], [1.0], "sum").item(), rel=1e-9
+        )
+    z = np.array([far, 0.0, 0.0])
+    want = [fg.losses.cross_entropy(x, 0, label_smoothing=0.1).item() for x in (z, np.array([1.0, 0.0, 0.0]))]
+    assert calibrate()(z, [1.0, 0.0, 0.0]).item() == pytest.approx(want[0] - want[1], rel=1e-9)
+
+
+def test_a_signal_that_is_of_the_difference_here_and_there_only():
+    for signal in (
+        lambda p, y: np.clip(p - y, -1 - np.maximum(np.abs(y) - 6, 0), 1 + np.maximum(np.abs(y) - 6, 0)),
+        lambda p, y: (p - y) * (2 + np.sin(2 * np.pi * y / 0.375)),
+    ):
+        loss = loss_from_signal(signal)
+        with pytest.raises(ValueError, match="target cannot require grad"):
+            loss([2.0], fg.Tensor([0.5], requires_grad=True)).backward()
+    with pytest.raises(ValueError, match="depends on another example"):
+        loss_from_signal(lambda p, y: p - y - np.where(np.abs(p).max() > 5, np.mean(p), 0.0))
+    with pytest.raises(ValueError, match="depends on another example"):
+        loss_from_signal(lambda p, y: (p - y) * (1.0 + (len(p) > 2 if np.ndim(p) > 1 else 0)))
+    with pytest.raises(ValueError, match="no loss has this signal"):
+        loss_from_signal(lambda z, y: fg.softmax(z) - y + np.where(z[..., :1] > 5, 1.0, 0.0) * z[..., 1:2] * 0.1)
+
+
+def test_the_tail_of_emphasise_hard_keeps_its_digits():
+    for gamma, z in ((2.0, 20.0), (0.0, 40.0)):
+        loss = emphasise_hard(gamma)
+        signal = fg.grad(lambda z, loss=loss: loss(z, np.ones(1), "sum"))(np.array([z]))
+        q = 1 / (1 + np.exp(z))
+        np.testing.assert_allclose(signal, [-(q ** (gamma + 1))], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("how", "word"),
+    [
+        ({"signal": 3}, "signal"),
+        ({"breaks": ("a",)}, "breaks"),
+        ({"breaks": None}, "breaks"),
+        ({"name": ""}, "name"),
+        ({"name": 3}, "name"),
+    ],
+)
+def test_arguments_of_another_kind(how, word):
+    with pytest.raises(ValueError, match=f"{word} must be"):
+        loss_from_signal(**{"signal": lambda p, y: p - y, **how})
 
 
 def test_the_integral_asks_for_scipy(monkeypatch):

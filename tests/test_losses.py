@@ -502,6 +502,58 @@ def test_a_row_of_nothing_but_masks_or_with_nan_is_nan():
         assert np.isnan(a.grad[0]) and np.isfinite(a.grad[1])  # (PyTorch's l1 hides it)
 
 
+def test_numbers_at_the_edge_of_their_dtype():
+    f32 = np.float32
+    far = fg.grad(lambda z: losses.huber_loss(z, f32(0), delta=np.inf, reduction="sum"))
+    with np.errstate(over="ignore"):  # (the value is too large for the dtype)
+        assert (
+            far(f32(1e20)) == f32(1e20) and fg.grad(lambda z: losses.huber_loss(z, 0.0, delta=np.inf))(1e160) == 1e160
+        )
+    assert losses.mse_loss(np.full(10, 1e19, f32), np.zeros(10, f32)).item() == pytest.approx(
+        1e38
+    )  # its sum is no float32
+    assert losses.l1_loss(np.full(3, 3e38, f32), np.zeros(3, f32)).item() == pytest.approx(3e38)
+    np.testing.assert_array_max_ulp(losses.l1_loss(np.full(127, 0.1, f32), np.zeros(127, f32)).data, f32(0.1), 1)
+    for beta in (1e-50, 1e-45, 0.0):
+        assert losses.smooth_l1_loss(np.ones(2, f32), np.array([0, 1], f32), beta=beta, reduction="none").tolist() == [
+            1,
+            0,
+        ]
+    assert losses.smooth_l1_loss(np.ones(2, np.float16), [0.0, 1.0], beta=1e-8, reduction="none").tolist() == [1, 0]
+    for w in (1e-50, 1e50):
+        assert losses.l1_loss(np.full(2, 3, f32), np.zeros(2), weight=[w, w]).item() == pytest.approx(3)
+    assert losses.mse_loss(np.full(10, 200, np.float16), np.zeros(10), weight=np.full(10, 2.0)).item() == 40000
+    for size in (1e200, 1e-200):
+        a = leaf(np.eye(3) * size)
+        L = losses.info_nce(a, np.eye(3) * size)
+        assert L.item() == pytest.approx(losses.info_nce(np.eye(3), np.eye(3)).item(), rel=1e-12)
+        L.backward()
+        assert np.isfinite(a.grad).all()
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).eps == np.finfo(float).eps, reason="longdouble is float64 here")
+def test_longdouble_is_not_rounded_on_the_way():
+    z = np.array([["5000", "0"]]).astype(np.longdouble)
+    plain = losses.cross_entropy(z, [0])
+    for how in ({"weight": [1.0, 1.0]}, {"weight": [2.0, 3.0]}):
+        weighted = losses.cross_entropy(z, [0], **how)
+        assert weighted.dtype == np.longdouble and plain.data == weighted.data > 0
+
+
+def test_smoothing_many_classes_costs_no_square():
+    z = np.zeros((2, 60_000), np.float32)
+    assert losses.cross_entropy(z, [0, 59_999], label_smoothing=0.1).item() == pytest.approx(math.log(60_000), rel=1e-6)
+    assert losses.smooth_labels([59_999], 60_000).shape == (1, 60_000)
+
+
+def test_the_curvature_of_a_sure_row_keeps_its_digits():
+    q = math.exp(-40)
+    H = fg.hessian(lambda z: losses.cross_entropy(z, 0))(np.array([40.0, 0.0]))
+    np.testing.assert_allclose(H, q * np.array([[1, -1], [-1, 1]]), rtol=1e-12)
+    H = fg.hessian(lambda z: losses.cross_entropy(z, 0))(np.array([20.0, 0.0], np.float32))
+    np.testing.assert_allclose(H, math.exp(-20) * np.array([[1, -1], [-1, 1]]), rtol=1e-5)
+
+
 def test_kl_is_never_negative():
     rng = np.random.default_rng(2)
     for scale in (1e-12, 1e-6, 1e-3, 1, 30):
@@ -727,7 +779,7 @@ def test_shapes_never_broadcast(name, a, b):
         (lambda: losses.cross_entropy([[1.0, 2.0]], [[0.5, np.nan]]), ["target", "[0, 1]", "nan"]),
         (lambda: losses.cross_entropy([[1.0, 2.0]], [[0.5, -0.5]]), ["target", "[0, 1]", "-0.5"]),
         (lambda: losses.cross_entropy([[1.0, 2.0]], [[0, 1]]), ["labels", "(1, 2)", "(1,)", "probabilities"]),
-        (lambda: losses.cross_entropy([[1.0, 2.0]], [[0.5, 0.5, 0.0]]), ["target", "integers", "float64"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]], [[0.5, 0.5, 0.0]]), ["target", "integers"]),
         (lambda: losses.focal_loss([[1.0, 2.0]], [0], gamma=-1), ["focal_loss", "gamma", "-1"]),
         (lambda: losses.focal_loss([[1.0, 2.0]], [0], gamma=np.inf), ["gamma", "inf"]),
         (lambda: losses.focal_loss([[1.0, 2.0]], [0], alpha=0.25), ["alpha", "()", "(2,)"]),
@@ -753,6 +805,18 @@ def test_shapes_never_broadcast(name, a, b):
         (lambda: losses.smooth_labels([3], 3), ["smooth_labels", "label", "3"]),
         (lambda: losses.smooth_labels([0], 3, 2.0), ["label_smoothing", "2.0"]),
         (lambda: losses.smooth_labels([0.5], 3), ["labels", "float64"]),
+        (lambda: losses.huber_loss([0.0], [1.0], delta=None), ["huber_loss", "delta", "None"]),
+        (lambda: losses.huber_loss([0.0], [1.0], delta=np.ones(1)), ["delta", "array([1.])"]),
+        (lambda: losses.huber_loss([0.0], [1.0], delta=leaf(1.0)), ["delta", "Tensor"]),
+        (lambda: losses.sigmoid_focal_loss([0.0], [1.0], gamma="2"), ["gamma", "'2'"]),
+        (lambda: losses.sigmoid_focal_loss([0.0], [np.inf]), ["target", "0 or 1", "inf"]),
+        (lambda: losses.cross_entropy([[0.0, 1.0]], [0], label_smoothing="a"), ["label_smoothing", "'a'"]),
+        (lambda: losses.cross_entropy([[0.0, 1.0]], [0], reduction=["mean"]), ["reduction", "['mean']"]),
+        (lambda: losses.nt_xent(np.eye(2), np.eye(2), temperature=10**400), ["temperature", "1000"]),
+        (lambda: losses.smooth_labels([1], 3.0), ["num_classes", "3.0"]),
+        (lambda: losses.smooth_labels([1], 3, dtype=int), ["dtype", "int64"]),
+        (lambda: losses.cross_entropy([[0.0, 1.0]] * 2, np.array([1, 2**64 - 100], np.uint64)), ["18446744073709551516"]),
+        (lambda: losses.cross_entropy([[1.0, 2.0]] * 2, np.array([[0.5, 0.5]])), ["probabilities", "(1, 2)", "(2, 2)"]),
         (lambda: losses.cross_entropy(1.0, 0), ["cross_entropy", "classes"]),
         (lambda: losses.cross_entropy([[1.0, 2.0]], [2]), ["label", "2", "0 to 1"]),
         (lambda: losses.cross_entropy([[1.0, 2.0]], [-1]), ["label", "-1"]),

@@ -113,7 +113,22 @@ def _logsumexp_x(g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = Fals
 
 
 logsumexp = fused("logsumexp x", _logsumexp, _logsumexp_x)
-softmax = fused("softmax x", _softmax, lambda g, y, x, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)))
+
+
+def _softmax_pass(x: Any, axis: Any = -1) -> tuple[Any, Any]:
+    y = _softmax(x, axis)
+    return y, ((y, axis) if isinstance(axis, int) and x.ndim else None)
+
+
+def _softmax_back(g: Any, saved: Any, room: Any) -> Any:
+    """y·(g − Σ g·y), of g less that of the likeliest: where y is nearly 1, 1 − y would have no digits."""
+    y, axis = saved
+    g = g - np.take_along_axis(g, np.argmax(y, axis, keepdims=True), axis) if y.shape[axis] else g
+    return y * (g - np.sum(g * y, axis=axis, keepdims=True))
+
+
+softmax = fused("softmax x", _softmax, lambda g, y, x, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)),
+                kernel=(_softmax_pass, [_softmax_back]))  # fmt: skip
 log_softmax = fused("log_softmax x", _log_softmax,
                     lambda g, y, x, axis=-1: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True))  # fmt: skip
 

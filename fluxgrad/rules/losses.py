@@ -98,20 +98,22 @@ RUN = 1024  # so many products are added one after the other; more, in pairs of 
 
 
 def _dot(a: Array, b: Array) -> Any:
-    """Σ a·b."""
-    if a.dtype.char == "e":  # float16, whose sums run over
+    """Σ a·b. What float32 cannot hold, a mean may still: then it is added in float64, as float16 always is."""
+    if a.dtype.char == "e":
         a, b = a.astype(np.float32), b.astype(np.float32)
     same, a = a is b, a.ravel()
     b = a if same else b.ravel()
     if a.size <= RUN:
-        return a.dot(b)
-    n = a.size - a.size % RUN
-    runs = np.vecdot(a[:n].reshape(-1, RUN), b[:n].reshape(-1, RUN))
-    return np.add.reduce(runs) + a[n:].dot(b[n:])
+        total = a.dot(b)
+    else:
+        n = a.size - a.size % RUN
+        runs = np.vecdot(a[:n].reshape(-1, RUN), b[:n].reshape(-1, RUN))
+        total = np.add.reduce(runs, None, np.promote_types(a.dtype, np.float64)) + a[n:].dot(b[n:])
+    return total if abs(total) < np.inf or a.dtype.itemsize >= 8 else a.astype(np.float64).dot(b.astype(np.float64))
 
 
 def _total(a: Array) -> Any:
-    return np.add.reduce(a, None, np.float32 if a.dtype == np.float16 else None)
+    return np.add.reduce(a, None, np.promote_types(a.dtype, np.float64))
 
 
 # ----- Regression -----
