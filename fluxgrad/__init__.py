@@ -8,6 +8,7 @@ from fluxgrad import losses, nn, optim
 from fluxgrad.rules.elementwise import gelu, relu, sigmoid, softplus
 from fluxgrad.rules.fused import log_softmax, logsumexp, softmax
 from fluxgrad.rules.kinds import elementwise, fused, linear, rules, seal
+from fluxgrad.scope import scope
 from fluxgrad.sweep import Flows, Step, flows, grad, hessian, jacobian, jvp, no_grad, value_and_grad, vjp
 from fluxgrad.tensor import Tensor
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from fluxgrad.ink.explain import explain
     from fluxgrad.ink.wiggle import wiggle
     from fluxgrad.picture import draw, draw_network
+    from fluxgrad.picture.history import History
+    from fluxgrad.picture.player import play
 
 seal()  # the names so far are built in
 
@@ -28,6 +31,8 @@ _LATER = {
     "wiggle": "ink.wiggle",
     "draw": "picture",
     "draw_network": "picture",
+    "play": "picture.player",
+    "History": "picture.history",
     "loss_from_signal": "design",
 }
 
@@ -51,7 +56,7 @@ __all__ = [
     "grad", "value_and_grad", "vjp", "jvp", "jacobian", "hessian",
     "flows", "Flows", "Step", "rules", "elementwise", "linear", "fused", "check_grads", "check_rule", "explain", "wiggle",
     "relu", "sigmoid", "softplus", "gelu", "logsumexp", "softmax", "log_softmax",
-    "losses", "loss_from_signal", "design", "nn", "optim", "draw", "draw_network",
+    "losses", "loss_from_signal", "design", "nn", "optim", "scope", "draw", "draw_network", "play", "History",
 ]
 # fmt: on
 

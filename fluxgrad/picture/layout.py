@@ -7,12 +7,12 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fluxgrad.picture import style
-from fluxgrad.picture.scene import Edge, Line, Scene
+from fluxgrad.picture.scene import Edge, Line, Scene, text_width
 
 Point = tuple[float, float]
 
@@ -34,6 +34,7 @@ class Placed(NamedTuple):
     height: float
     centres: dict[str, Point]
     curves: list[Curve]
+    boxes: tuple[tuple[float, float, float, float], ...] = ()  # of each cluster: left, top, right, bottom
 
 
 def place(scene: Scene) -> Placed:
@@ -44,6 +45,8 @@ def place(scene: Scene) -> Placed:
 
     Raises ImportError where neither pygraphviz nor a `dot` is installed.
     """
+    if scene.view == "layer":
+        return _rows(scene)
     if scene.pinned:
         return _columns(scene)
     best = _graphviz(scene, "LR")
@@ -75,7 +78,7 @@ def to_dot(scene: Scene, rankdir: str = "LR") -> str:
         if n.at is not None:
             more = {
                 "pos": f"{n.at[0]:.1f},{-n.at[1]:.1f}!",
-                "shape": "circle",
+                "shape": "box" if n.kind in ("layer", "root") else "circle",
                 "tooltip": graphviz.escape(n.title),
             }
         label = graphviz.escape("\n".join(map(_plain, n.lines))) if n.at is None else ""
@@ -86,6 +89,8 @@ def to_dot(scene: Scene, rankdir: str = "LR") -> str:
             height=f"{n.height * inch:.4f}",
             **more,
         )
+    for c in _nested(scene, g, graphviz.escape):
+        g.subgraph(c)
     kinds = {n.key: n.kind for n in scene.nodes}
     lines = {"minus": "dashed", "zero": "dotted", "none": "dotted"}
     for i, e in enumerate(scene.edges):
@@ -103,6 +108,27 @@ def to_dot(scene: Scene, rankdir: str = "LR") -> str:
             **more,
         )
     return str(g.source)
+
+
+def _nested(scene: Scene, g: Any, escape: Callable[[str], str]) -> list[Any]:
+    """The outermost clusters as subgraphs, with the inner ones in them."""
+    graphs: list[Any] = []
+    for i, c in enumerate(scene.clusters):
+        sub = type(g)(f"cluster_{i}")
+        w, h = math.ceil(text_width(c.name, style.SMALL)) + 12, style.LINE
+        room = (
+            f'<<table border="0" cellpadding="0" cellspacing="0" fixedsize="true" width="{w}" height="{h}">'
+            f"<tr><td></td></tr></table>>"
+        )
+        sub.attr(label=room, labeljust="l", margin="10", tooltip=escape(c.title))
+        for key in c.keys:
+            sub.node(key)
+        graphs.append(sub)
+    for i in reversed(range(len(graphs))):  # an inner one is complete before it goes into the one around it
+        outer = scene.clusters[i].outer
+        if outer is not None:
+            graphs[outer].subgraph(graphs[i])
+    return [sub for sub, c in zip(graphs, scene.clusters, strict=True) if c.outer is None]
 
 
 def _plain(line: Line) -> str:
@@ -134,7 +160,9 @@ def _graphviz(scene: Scene, rankdir: str) -> Placed:
         x, y = map(float, text.split(","))
         return x - left, high - y
 
-    centres = {o["name"]: point(o["pos"]) for o in found.get("objects", ())}
+    centres = {o["name"]: point(o["pos"]) for o in found.get("objects", ()) if "pos" in o}
+    drawn = {o["name"]: list(map(float, o["bb"].split(","))) for o in found.get("objects", ()) if "bb" in o}
+    boxes = [drawn[f"cluster_{i}"] for i in range(len(scene.clusters))]
     curves: list[Curve] = [Curve([], None, None)] * len(scene.edges)
     for e in found.get("edges", ()):
         arrow, points = None, []
@@ -144,7 +172,8 @@ def _graphviz(scene: Scene, rankdir: str) -> Placed:
             else:
                 points.append(point(text))
         curves[int(e["id"][1:])] = Curve(points, arrow, point(e["lp"]) if "lp" in e else None)
-    return Placed(dot, right - left, high - low, centres, curves)
+    inner = tuple((x0 - left, high - y1, x1 - left, high - y0) for x0, y0, x1, y1 in boxes)
+    return Placed(dot, right - left, high - low, centres, curves, inner)
 
 
 def _columns(scene: Scene) -> Placed:
@@ -174,6 +203,27 @@ def _columns(scene: Scene) -> Placed:
         centres,
         curves,
     )
+
+
+GUTTER = 80
+"""Left of the boxes of the layer view: room for an arrow from row to row, and its number."""
+
+
+def _rows(scene: Scene) -> Placed:
+    """Boxes where the view has put them; each edge an arrow upwards in the gutter, above the box that it comes from."""
+    nodes = {n.key: n for n in scene.nodes}
+    centres = {n.key: n.at for n in scene.nodes if n.at is not None}
+    curves = []
+    for e in scene.edges:
+        (_, above), (x, y) = centres[e.tail], centres[e.head]
+        step = y - above if above < y else nodes[e.head].height + 3
+        x += 10 - nodes[e.head].width / 2 - GUTTER
+        w, _ = label_size(e)
+        points = [(x, y - step + 9), (x, y + 2)]
+        curves.append(Curve(points, (x, y - step + 3), (x + 8 + w / 2, y - step / 2)))
+    width = max(x + nodes[k].width / 2 for k, (x, _) in centres.items())
+    height = max(y + nodes[k].height / 2 for k, (_, y) in centres.items())
+    return Placed(to_dot(scene), width, height, centres, curves)
 
 
 def _free(

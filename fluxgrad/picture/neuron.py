@@ -54,8 +54,9 @@ Weight = tuple[int, int, int]
 """Which layer, to which unit, from which unit."""
 
 
-def neuron_scene(flows: Flows, paths: dict[Tensor, str], prediction: Tensor, what: str) -> Scene:
-    """A model's run as a scene. `paths` names its parameters; `what` tells how L came out of the prediction.
+def neuron_scene(flows: Flows, paths: dict[Tensor, str], prediction: Tensor, what: str, caption: Line = ()) -> Scene:
+    """A model's run as a scene. `paths` names its parameters; `what` tells how L came out of the prediction, and
+    `caption` is a note below.
 
     Raises ValueError where the Linear layers do not follow one another.
     """
@@ -110,6 +111,8 @@ def neuron_scene(flows: Flows, paths: dict[Tensor, str], prediction: Tensor, wha
         story.append(f"Dead for the whole batch: {', '.join(dead[:12])}{', …' if len(dead) > 12 else ''}.")
     if skipped:
         notes.append(plain(f"The last {len(layers)} layers; {skipped:,} earlier ones are left out."))
+    if caption:
+        notes.append(caption)
     return Scene(
         view="neuron",
         title=f"Wiggle-flow of a network: L = {number(value)}",
@@ -130,15 +133,15 @@ def layers_of(flows: Flows, names: dict[Tensor, str], prediction: Tensor) -> lis
     found = [(s, _weight(s, made_by, names)) for s in reversed(flows.steps)]
     linear = [(s, weight) for s, weight in found if weight is not None]
     if not linear:
-        raise ValueError("draw_network found no Linear layer in what the model ran; draw(L) draws any graph")
+        raise ValueError("the neuron view found no Linear layer in this graph; draw(L, view='op') draws any graph")
     ends = [s.parents[0] for s, _ in linear[1:]] + [prediction]
     layers = []
     for (s, weight), end in zip(linear, ends, strict=True):
         between = _between(s.output, end, made_by)
         if between is None:
             raise ValueError(
-                f"draw_network draws Linear layers that follow one another; what {names[weight]} gives does not "
-                f"go on to the next layer alone. draw(L) draws any graph"
+                f"the neuron view draws Linear layers that follow one another; what {names[weight]} gives does not "
+                f"go on to the next layer alone. view='layer' draws the layers of any graph, view='op' any graph"
             )
         n = s.output.shape[-1]
         between = [b for b in between if b.output.shape[-1:] == (n,) and b.row.name != "add"]

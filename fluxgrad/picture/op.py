@@ -12,7 +12,9 @@ import numpy as np
 
 from fluxgrad.ink.names import clean, numbered
 from fluxgrad.picture import style
+from fluxgrad.picture.fold import DEEPEST, Fold, Plan, around, joined, plan
 from fluxgrad.picture.scene import (
+    Cluster,
     Edge,
     Flow,
     Line,
@@ -33,6 +35,7 @@ from fluxgrad.picture.scene import (
     value_title,
 )
 from fluxgrad.rules.kinds import Fused, Row
+from fluxgrad.scope import Opened
 from fluxgrad.sweep import Flows, Step
 from fluxgrad.tensor import Array, Tensor
 
@@ -42,14 +45,19 @@ NOTES: list[Line] = [
 ]
 
 
-def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None) -> Scene:
-    """The last operations of a record, as a scene; `paths` are names that go before the tensors' own."""
-    steps = flows.steps[: style.OPERATIONS]
-    earlier = flows.steps[style.OPERATIONS :]
-    compact = len(steps) > style.COMPACT
+def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line = ()) -> Scene:
+    """The last operations of a record, as a scene; `paths` are names that go before the tensors' own.
+
+    Scopes are boxes; in a record of too many operations they fold. `caption` is a note below.
+    """
+    planned = plan(flows)
+    steps, earlier, inside = planned.steps, planned.earlier, planned.inside
+    compact = planned.cards > style.COMPACT
     paths = paths or {}
     names = numbered(flows, {t: clean(paths.get(t) or t.name or "") for t in flows.tensors})
-    key = {t: f"n{i}" for i, t in enumerate(flows.tensors)}
+    key = {t: inside[t].key if t in inside else f"n{i}" for i, t in enumerate(flows.tensors)}
+    names |= {t: f.path for t, f in inside.items()}
+    hidden = {t for f in planned.folds for t in f.leaves}
     forms: dict[Tensor, str] = {}
     parts: dict[Tensor, list[Array]] = {}  # what each tensor is sent
     nodes: list[Node] = []
@@ -78,18 +86,40 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None) -> Scene:
                     title = f"{value_title(operands[i], x)}, {fluxion_title(operands[i], flows[parent])}; drawn again"
                     small.append(_small(tail, "again", (Run("name", operands[i]),), title))
                 edges.append(Edge(tail, y, f"{operands[i]} → {form}: {words}", flow(sent), label))
-                parts.setdefault(parent, []).extend([] if sent is None else [sent])
+                if parent not in inside:
+                    parts.setdefault(parent, []).extend([] if sent is None else [sent])
             else:
                 small.append(_constant(f"{y}_{i}", operands[i], x))
                 edges.append(Edge(f"{y}_{i}", y, f"{operands[i]} → {form}: a constant, no fluxion", flow(None), ()))
 
-    used = set(forms) | set(parts) | {flows.root}
+    for f in planned.folds:
+        into: dict[str, dict[Tensor, Array]] = {}
+        silent: dict[str, Tensor] = {}
+        for s in f.steps:
+            for parent, sent in zip(s.parents, s.contributions, strict=True):
+                if parent is None or parent in hidden or inside.get(parent) is f:
+                    continue
+                if parent not in inside:
+                    parts.setdefault(parent, [])
+                silent.setdefault(key[parent], parent)
+                if sent is not None:
+                    given = into.setdefault(key[parent], {})
+                    given[parent] = given[parent] + sent if parent in given else sent
+        for tail, parent in silent.items():
+            given = into.get(tail, {})
+            for p, sent in given.items():
+                if p not in inside:
+                    parts[p].append(np.asarray(sent))
+            edges.append(_crossing(tail, f, names[parent], list(given.values())))
+
+    used = set(forms) | set(parts) | ({flows.root} - set(inside))
     partial = {p for s in earlier for p in s.parents if p in used}  # they are sent more than is drawn
     made = {s.output for s in earlier}
     drawn = [t for t in flows.tensors if t in used]
     for t in drawn:
         sent = [] if t in partial or compact else parts.get(t, [])
         nodes.append(_node(key[t], t, flows, names[t], forms.get(t), sent, compact, cut=t in made))
+    nodes += [_folded(f, flows) for f in planned.folds]
 
     root = names[flows.root]
     story = [_told(s, names, forms[s.output]) for s in steps[:20]]
@@ -100,12 +130,22 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None) -> Scene:
     if shared:
         extra.append(plain("A name without a card is a leaf drawn again: its card has the sum."))
     heading: Line = ()
-    if earlier:
+    if planned.folds:
+        count = sum(len(f.steps) for f in planned.folds)
+        total = f"{len(flows.steps):,} operations, of which {count:,} are folded into {len(planned.folds)} scopes"
+        story.append(f"{total}.")
+        heading = (Run("strong", total),)
+        if earlier:
+            story.append(f"{len(earlier):,} earlier operations are left out.")
+            heading += (Run("plain", f"; {len(earlier):,} earlier ones are left out."),)
+    elif earlier:
         story.append(f"{len(earlier):,} earlier operations are left out.")
         heading = (
             Run("strong", f"The last {len(steps)} of {len(flows.steps):,} operations"),
             Run("plain", f"; {len(earlier):,} earlier ones are left out."),
         )
+    if caption:
+        extra.append(caption)
     return Scene(
         view="op",
         title=f"Wiggle-flow of {root}: {value_title(root, flows.value(flows.root))}",
@@ -114,7 +154,101 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None) -> Scene:
         edges=tuple(edges),
         notes=(*NOTES, *extra),
         heading=heading,
+        clusters=_clusters(planned, {t: key[t] for t in drawn}, [n.key for n in small], edges),
     )
+
+
+# Scopes
+
+
+def _crossing(tail: str, f: Fold, name: str, sent: list[Array]) -> Edge:
+    """What a fold sends back to one of its operands."""
+    title = f"{name} → {f.path}: contributes"
+    if not sent:
+        return Edge(tail, f.key, f"{title} nothing", flow(None), ())
+    both, size = joined(sent)
+    if len(sent) == 1 and single(sent[0]):
+        x = scalar(sent[0])
+        return Edge(tail, f.key, f"{title} {number(x, 6)}", both, (plain(shown(x, plus=True)),))
+    return Edge(tail, f.key, f"{title} ‖·‖ = {number(size, 6)}", both, (plain(f"‖·‖ {shown(size)}"),))
+
+
+def _folded(f: Fold, flows: Flows) -> Node:
+    """The card of a folded scope: how much is in it, what it gives, and how L answers that."""
+    fluxions = [flows[t] for t in f.outputs]
+    count = f"{len(f.steps):,} operations"
+    lines: list[Line] = [(Run("strong", f.name), Run("quiet", f"\u2002{count}"))]
+    if len(f.outputs) == 1:
+        value = flows.value(f.outputs[0])
+        title = f"{value_title(f.path, value)}, {fluxion_title(f.path, fluxions[0])}"
+        amount = f"= {shown(scalar(value))}" if single(value) else f"‖·‖ = {shown(norm(value))}"
+        after = shape(value)
+        lines.append((Run("plain", amount), *((Run("quiet", f"\u2002{after}"),) if after else ())))
+        last = fluxion_line(f.name, fluxions[0])
+    else:
+        size = joined(fluxions)[1]
+        title = f"{f.path} = {len(f.outputs)} results, ‖L̇_{f.path}‖ = {number(size, 6)}"
+        lines.append(plain(f"{len(f.outputs)} results"))
+        last = (Run("plain", "‖"), Run("dot", "L"), Run("plain", f"‖ = {shown(size)}"))
+    title += f"; {count} folded"
+    if f.leaves:
+        size = joined([flows[t] for t in f.leaves])[1]
+        title += f"; {len(f.leaves)} leaves in it, ‖L̇‖ = {number(size, 6)}"
+        lines.append((Run("dot", "L"), Run("plain", f" of {len(f.leaves)} leaves: ‖·‖ = {shown(size)}")))
+    lines.append(last)
+    width, height = card(tuple(lines))
+    return Node(f.key, title, "folded", tuple(lines), joined(fluxions)[0], width, height)
+
+
+def _clusters(planned: Plan, key: dict[Tensor, str], small: list[str], edges: list[Edge]) -> tuple[Cluster, ...]:
+    """The scopes that are open, as boxes: around what was made in them, and what is used in them alone where that is
+    a constant, or a parameter of their module."""
+    place: dict[str, Opened] = {}
+    for t, k in key.items():
+        if t in planned.home:
+            place[k] = planned.home[t]
+    for f in planned.folds:
+        if f.home is not None:
+            place[f.key] = f.home
+    heads: dict[str, set[str]] = {}
+    for e in edges:
+        heads.setdefault(e.tail, set()).add(e.head)
+    for k in small:
+        (head,) = heads[k]
+        if head in place:
+            place[k] = place[head]
+    for t, k in key.items():
+        if t.row is None and k not in place and heads.get(k):
+            homes = {place.get(head) for head in heads[k]}
+            where = homes.pop() if len(homes) == 1 else None
+            while where is not None and id(t) not in (where.owned or ()):
+                where = where.outer
+            if where is not None:
+                place[k] = where
+    inside: dict[Opened, list[str]] = {}
+    for k, where in place.items():
+        inside.setdefault(where, []).append(k)
+    every: dict[Opened, int] = {}  # how many cards lie in a scope, at any depth
+    for where, keys in inside.items():
+        for outer in around(where):
+            every[outer] = every.get(outer, 0) + len(keys)
+    for where in list(inside):  # a module of one operation is no box of its own
+        if where.owned is not None and every[where] == 1 and where.outer is not None:
+            inside.setdefault(where.outer, []).extend(inside.pop(where))
+    found: dict[Opened, int] = {}
+    clusters: list[Cluster] = []
+    for where, keys in inside.items():
+        for depth, one in enumerate(around(where)[:DEEPEST]):
+            if one not in found and (depth or one.owned is None or every[one] > 1):
+                found[one] = len(clusters)
+                name = planned.names.get(one) or clean(one.name)
+                title = f"{name}: {every[one]} cards" if every[one] > 1 else name
+                clusters.append(Cluster(title, (Run("strong", name),), (), found.get(one.outer) if one.outer else None))
+        home = next((found[one] for one in reversed(around(where)) if one in found), None)
+        if home is not None:
+            c = clusters[home]
+            clusters[home] = Cluster(c.title, c.name, (*c.keys, *keys), c.outer)
+    return tuple(clusters)
 
 
 # Words

@@ -38,11 +38,27 @@ class Flow(NamedTuple):
     size: float
 
 
+class Cell(NamedTuple):
+    """A line of text in a row of the layer view, `x` from the left edge of its box."""
+
+    x: float
+    line: Line
+
+
+class Bar(NamedTuple):
+    """A filled bar in a row of the layer view, from the left edge and the middle of its box."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     key: str
     title: str
-    kind: str  # "leaf", "op", "root", "constant", "again", "cut", "unit", "dead"
+    kind: str  # "leaf", "op", "root", "constant", "again", "cut", "unit", "dead", "layer", "folded"
     lines: tuple[Line, ...]
     flow: Flow
     width: float
@@ -50,6 +66,8 @@ class Node:
     at: tuple[float, float] | None = None  # pinned by the view, or left to Graphviz
     fill: float = 0.0  # a unit's activation, 0 to 1
     beside: bool = False  # a small unit's text stands to its right
+    cells: tuple[Cell, ...] = ()  # a row of the layer view: `lines` in their places, the last of them L̇
+    bars: tuple[Bar, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +81,18 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
+class Cluster:
+    """A titled box around cards of the op view: a scope that is drawn open."""
+
+    title: str
+    name: Line
+    keys: tuple[str, ...]  # the cards that lie in it, and in none of the boxes in it
+    outer: int | None  # the box around it, by its position
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
-    view: Literal["op", "neuron"]
+    view: Literal["op", "neuron", "layer"]
     title: str
     story: str
     nodes: tuple[Node, ...]
@@ -72,6 +100,7 @@ class Scene:
     notes: tuple[Line, ...]
     heading: Line = ()
     texts: tuple[tuple[float, float, Line], ...] = ()  # headings of a pinned view, centred
+    clusters: tuple[Cluster, ...] = ()  # outer before inner
 
     @property
     def pinned(self) -> bool:

@@ -44,7 +44,7 @@ LINE = 18
 PAD_X, PAD_Y = 10, 6
 SUBSCRIPT = 8  # a longer name stands in no subscript
 
-WIDTHS = {"op": (1.0, 5.0), "neuron": (0.8, 5.0), "dense": (0.4, 3.2)}
+WIDTHS = {"op": (1.0, 5.0), "neuron": (0.8, 5.0), "dense": (0.4, 3.2), "layer": (1.0, 5.0)}
 """Thinnest and thickest edge: the 5th and the 95th percentile of the picture's own |L̇|."""
 
 SPAN = 0.5
@@ -65,6 +65,13 @@ WEIGHTS = 250
 UNITS = 100
 LABELLED = 40
 LAYERS = 12
+"""So many columns of units a page holds."""
+
+NEURONS = 300
+"""A network of more units than that is drawn by layers."""
+
+LISTED = 100
+"""So many boxes the layer view draws, in two columns from half of that."""
 
 ROOMY, ROOMY_RADIUS = 84, 27.0
 """Where a unit has so many pixels to itself it is so large: its name and value stand inside, its L̇ below."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from fluxgrad.picture import style
 from fluxgrad.picture.layout import Curve, Placed, Point, crossing, label_size
-from fluxgrad.picture.scene import Edge, Flow, Line, Node, Scene, plain, run_width, shown, text_width
+from fluxgrad.picture.scene import Cluster, Edge, Flow, Line, Node, Scene, plain, run_width, shown, text_width
 
 MARGIN = 16
 _TEXT = {"plus": "plus text", "minus": "minus text"}
@@ -55,16 +55,20 @@ def render(scene: Scene, placed: Placed) -> str:
     if scene.heading:
         body.append(_line(scene.heading, MARGIN, MARGIN + 10))
     body.append(f'<g transform="translate({_n(left)} {_n(top)})">')
+    body.extend(_cluster(c, box) for c, box in zip(scene.clusters, placed.boxes, strict=False))
     body.append(f'<g fill="none" text-anchor="middle" font-size="{style.SMALL}">')
     edges = list(zip(scene.edges, placed.curves, strict=True))
-    if scene.pinned:  # lines cross: the strong ones on top, whatever their sign
+    if scene.view == "neuron":  # lines cross: the strong ones on top, whatever their sign
         edges.sort(key=lambda pair: (scale.share(pair[0].flow) if pair[0].flow.size else -1, pair[0].flow.size))
     body.extend(_edge(e, c, scale) for e, c in edges)
     body.append("</g>")
     body.extend(_card(n, placed.centres[n.key]) for n in scene.nodes if not scene.pinned)
     if scene.pinned:
         body.append(f'<g font-size="{style.SMALL}">')
-        body.extend(_unit(n, placed.centres[n.key], scale) for n in scene.nodes)
+        if scene.view == "layer":
+            body.extend(_row(n, placed.centres[n.key]) for n in scene.nodes)
+        else:
+            body.extend(_unit(n, placed.centres[n.key], scale) for n in scene.nodes)
         body.extend(_small(line, x - text_width(line, style.SMALL) / 2, y) for x, y, line in scene.texts)
         body.append("</g>")
     body.append("</g>")
@@ -217,8 +221,17 @@ def _arrow(tip: tuple[float, float], base: tuple[float, float], width: float, co
 
 
 def _node(n: Node, *body: str) -> str:
-    kind = {"op": "", "dead": " unit dead"}.get(n.kind, f" {n.kind}")
+    kind = {"op": "", "layer": "", "dead": " unit dead"}.get(n.kind, f" {n.kind}")
     return f'<g class="node{kind}"><title>{_escape(n.title)}</title>{"".join(body)}</g>'
+
+
+def _cluster(c: Cluster, box: tuple[float, float, float, float]) -> str:
+    x, y, x1, y1 = (round(v) for v in box)
+    words = _line(c.name, x + 8, y + 15, style.SMALL)
+    return (
+        f'<g class="cluster"><title>{_escape(c.title)}</title><rect x="{x}" y="{y}" width="{x1 - x}" '
+        f'height="{y1 - y}" rx="8" fill="none" stroke="{style.LIGHT["frame"]}"/>{words}</g>'
+    )
 
 
 def _card(n: Node, centre: tuple[float, float]) -> str:
@@ -228,8 +241,14 @@ def _card(n: Node, centre: tuple[float, float]) -> str:
     frame = style.LIGHT["ink" if n.kind == "root" else "frame"]
     look = {"root": ' stroke-width="2"', "cut": ' stroke-dasharray="4 3"', "leaf": ' stroke-width="1.5"'}
     fill = style.LIGHT["paper" if n.kind == "leaf" else "card"]
+    behind = ""
+    if n.kind == "folded":  # a stack of cards
+        behind = (
+            f'<rect x="{_n(x + 4)}" y="{_n(y + 4)}" width="{_n(n.width)}" height="{_n(n.height)}" rx="6" '
+            f'fill="{fill}" stroke="{frame}"/>'
+        )
     body = [
-        f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(n.width)}" height="{_n(n.height)}" '
+        f'{behind}<rect x="{_n(x)}" y="{_n(y)}" width="{_n(n.width)}" height="{_n(n.height)}" '
         f'rx="{style.LINE if n.kind == "leaf" else 6}" fill="{fill}" stroke="{frame}"{look.get(n.kind, "")}/>'
     ]
     for i, line in enumerate(n.lines):
@@ -281,6 +300,33 @@ def _unit(n: Node, centre: tuple[float, float], scale: Scale) -> str:
         words = _escape(fluxion[-1].text.removeprefix(" = "))
         body.append(f'<text x="{x + r:.0f}" y="{y - r:.0f}" opacity="0">{words}</text>')
     return _node(n, *body)
+
+
+def _row(n: Node, centre: tuple[float, float]) -> str:
+    """A box of the layer view: its cells in one line of text, L̇ in one of its own, its bars in one path."""
+    left, middle = centre[0] - n.width / 2, round(centre[1])
+    root = n.kind == "root"
+    fill, frame = (style.LIGHT[c] for c in (("paper", "ink") if root else ("card", "frame")))
+    wide, tall = round(n.width), round(n.height)
+    parts = [f'<path d="M{left:.0f},{middle - tall // 2}h{wide}v{tall}h-{wide}z" fill="{fill}" stroke="{frame}"/>']
+    runs = ""
+    for x, line in n.cells[:-1]:
+        for k, run in enumerate(line):
+            look = "" if k else f' x="{_n(left + x)}"'
+            if run.style in ("name", "quiet"):
+                look += ' class="fi"' if run.style == "name" else f' class="fq" fill="{style.LIGHT["quiet"]}"'
+            runs += f"<tspan{look}>{_escape(run.text)}</tspan>" if look else _escape(run.text)
+    parts.append(f'<text y="{middle + 4}">{runs}</text>')
+    x, line = n.cells[-1]
+    wild = n.flow.sign == "wild"
+    colour = style.LIGHT["wild" if wild else "mixed"]
+    look = f' class="t-wild" fill="{colour}"' if wild else ""
+    parts.append(f'<text x="{_n(left + x)}" y="{middle + 4}"{look}>{_escape(line[0].text)}</text>')
+    if n.bars:
+        d = "".join(f"M{left + b.x:.0f},{middle + b.y:.0f}h{_n(b.width)}v{b.height:.0f}h{_n(-b.width)}" for b in n.bars)
+        own = ' class="t-wild"' if wild else ""
+        parts.append(f'<path{own} fill="{colour}" d="{d}"/>')
+    return _node(n, *parts)
 
 
 # The legend
@@ -350,7 +396,7 @@ def _signs(scene: Scene) -> set[str]:
 
 def _css(mark: str, scene: Scene) -> str:
     """What CSS adds: serif names, a halo behind numbers on lines, numbers on pointing, the dark theme."""
-    dark, cards = style.DARK, scene.view == "op"
+    dark, cards = style.DARK, scene.view != "neuron"
     signs = sorted(_signs(scene) | {"plus", "minus", "mixed"})
     halo = ".edge text" if cards else f".edge text,{mark} .unit g text"
     rules = [
@@ -378,6 +424,14 @@ def _css(mark: str, scene: Scene) -> str:
             f" .leaf rect{{fill:{dark['paper']}}}",
             f" .root rect{{stroke:{dark['ink']}}}",
         ]
+        if scene.view == "layer":  # of a row's paths, the first is its box
+            night += [
+                f" .node path{{fill:{dark['mixed']}}}",
+                f" .node title+path{{fill:{dark['card']};stroke:{dark['frame']}}}",
+                f" .root title+path{{stroke:{dark['ink']}}}",
+                f" .node path.t-wild{{fill:{dark['wild']}}}",
+            ]
+        night += [f" .cluster rect{{stroke:{dark['frame']}}}"] if scene.clusters else []
     night.append(f" text.fq,{mark} .edge text.fq,{mark} .fq{{fill:{dark['quiet']}}}")
     light, deep = ("".join(mark + rule for rule in group) for group in (rules, night))
     return f"{light}@media(prefers-color-scheme:dark){{{deep}}}"
