@@ -739,7 +739,7 @@ larger of the two, however small the difference; a sum over a batch with one har
 numbers are all there is: in a gradient check, in a focal loss, in the distillation of a student that is nearly its teacher, at the end of a line search, in rows that should sum
 to 0. NaN is another matter: it ends the training.
 
-fluxgrad gets there by never computing 1 − p. It adds up the other classes instead, Q = Σ exp z over all but the true one, and 1 − p is Q/S. Float32 is computed in float64 and rounded once.
+Losses of logits never compute 1 − p. They add up the other classes, Q = Σ exp z over all but the true one, and 1 − p is Q/S. Classification in float32 is computed in float64 and rounded once; regression stays in its own dtype.
 [Every rule](rules.md) has the definitions that are held against these kernels, number by number, in the tests.
 """
 

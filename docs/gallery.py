@@ -104,8 +104,8 @@ def moons():
         loss = fg.losses.binary_cross_entropy_with_logits(model(x), y)
         optimiser.zero_grad()
         loss.backward()
-        optimiser.step()
         history.log(loss)
+        optimiser.step()
     return history.play()
 
 
@@ -164,7 +164,7 @@ def pictures():
 
 PAGE = """# Gallery
 
-All pictures here are drawn by `python docs/gallery.py`. Solid blue: L rises if this rises; dashed orange: L falls; the thicker the line, the stronger. L̇_x is ∂L/∂x, the `.grad` of x.
+The pictures are drawn by the programs in `docs/`: most by `gallery.py`, the first by `pictures.py`, the last by `losses.py`. Solid blue: L rises if this rises; dashed orange: L falls; the thicker the line, the stronger. L̇_x is ∂L/∂x, the `.grad` of x.
 
 ## One neuron
 
@@ -182,13 +182,13 @@ fg.draw(fg.losses.mse_loss(np.tanh(w * x + b), y)).save("neuron.svg")
 
 ## A fork
 
-x feeds two operations, and a feeds one of them twice. Three arrows come back to a and x, and each card shows the sum of what arrived.
+x feeds two operations, and a feeds one of them twice. Two arrows come back to each, and its card shows their sum.
 
 ![Two arrows from one product back to the same value: the two contributions add up there](pictures/fork.svg)
 
 ## Surprise, step by step and in one
 
-The surprise at class 1, as the book has it: softmax, logarithm, minus. Then the same as `cross_entropy`: one operation, whose signal is p − t.
+The surprise at class 1, as the book has it: softmax, logarithm, the entry of class 1, minus. Then the same as one operation, `cross_entropy`, whose signal is p − t. Both send the same back: ‖L̇_z‖ = 1.14.
 
 ![Softmax, a logarithm and a minus: what flows back through each of them to the logits](pictures/surprise.svg)
 
@@ -196,7 +196,9 @@ The surprise at class 1, as the book has it: softmax, logarithm, minus. Then the
 
 ## A network that reads digits, in three views
 
-Neurons: each line is a weight, and shows how the loss of 32 images would answer it.
+It is smaller than the README's: 64 pixels, 16 hidden units, 10 digits.
+
+Neurons: each line is a weight, and shows how the loss of 32 images would answer it. Only the 250 strongest are drawn; a crossed circle is a dead unit.
 
 ![The 250 weights of the digits network that the loss answers most, drawn from pixel to unit to digit](pictures/digits-neuron.svg)
 
@@ -210,11 +212,11 @@ Operations: what ran, with the rule of each.
 
 ## Twenty layers deep
 
-With sigmoids, what flows back shrinks at each layer. With ReLUs it arrives. (The weights are of the same size in both, He's: a variance of 2/inputs.)
+With sigmoids, what flows back shrinks at each layer. With ReLUs it arrives. (The weights are of the same size in both, He's: a variance of 2/inputs. Activations are numbered too, so the twenty layers are layers.0, layers.2, … layers.38.)
 
 ![Twenty layers of sigmoids: the bars shrink from the last layer to the first, over many powers of ten](pictures/deep-sigmoid.svg)
 
-![Twenty layers of ReLUs: the bars stay within a few powers of ten](pictures/deep-relu.svg)
+![Twenty layers of ReLUs: the bars differ by less than a factor of ten](pictures/deep-relu.svg)
 
 ## Scopes
 
@@ -232,7 +234,9 @@ fg.draw(L).save("scopes.svg")
 
 ## Step by step
 
-`fg.play` makes one page that steps through the values, then back through the fluxions, and forth again, by button, key or slider. At a fork it waits until all contributions have come, and says so. Nothing is loaded from elsewhere.
+`fg.play` makes one page that steps through the values, then back through the fluxions, and back and forth as you like, by button, key or slider. At a fork it waits until all contributions have come, and says so. Nothing is loaded from elsewhere.
+
+(The picture is of a fork; the program plays the neuron above.)
 
 ![The player: the graph of a fork, a slider, and the line of the step that it is at](pictures/play.png)
 
@@ -240,16 +244,13 @@ fg.draw(L).save("scopes.svg")
 page = fg.play(L)
 page.save("play.html")
 fg.play(L, predict=True).save("predict.html")  # guess each sign before it is shown
-print(page)
-```
-
-```text
-<Wiggle-flow of L, step by step>
 ```
 
 ## Training to rewind
 
 `fg.History` looks at a training from time to time, without touching it, and makes a page with a slider over the training: what flows, the loss, and (for two inputs) what the model says of each point, together.
+
+(The picture is of two half moons; the program is shorter.)
 
 ![Training to rewind: the network with what flows back through it, the loss over the steps, and the map of its answers](pictures/training.png)
 
@@ -263,19 +264,19 @@ for step in range(200):
     loss = fg.losses.mse_loss(model(points), targets)
     optimiser.zero_grad()
     loss.backward()
+    history.log(loss)  # before the step: the page shows what this step answers
     optimiser.step()
-    history.log(loss)
 history.play().save("training.html")
-print(str(history).partition(";")[0])
+print(len(history), "frames")
 ```
 
 ```text
-<History: 40 frames, every 5th step of 200, from 0 to 195
+40 frames
 ```
 
 ## A learning rate that is right, and one that is too large
 
-Exclusive or, a hundred steps. At 0.2 units work, and little flows back, since little is wrong. At 1.0 the first steps threw units out of reach: they are 0 for all four inputs, and nothing flows back through them any more.
+Exclusive or, a hundred steps. At 0.2 five of the eight units work, and little flows back, since little is wrong. At 1.0 the first steps threw most units out of reach: they are 0 for all four inputs, so nothing flows back through them, although the loss is large. (The ring of a dead unit is the L̇ that arrives at it; it goes no further.)
 
 ![The exclusive-or network after training at 0.2: weights with small fluxions](pictures/xor-right.svg)
 

@@ -54,7 +54,7 @@ def taught(p, **options):
 
 
 def pointwise(t):
-    return lambda q: fg.losses.kl_div(np.log(q), t)
+    return lambda x: fg.losses.kl_div(x, t)
 
 
 def towards(name, **options):
@@ -72,7 +72,7 @@ ENTRIES = {
     "mse_loss": Entry(
         "§2", 'mse_loss(input, target, reduction="mean", weight=None)',
         "The signal grows with the error: twice as far, twice as loud.",
-        "Errors are like normal noise, and a large one is as trustworthy as a small one.",
+        "Errors that look like normal noise, where a large one is to be trusted as much as a small one.",
         "A few outliers: an error of 10 sends as much as a hundred of 0.1.",
         "L̈ = 2", "error p − t", {"": regression("mse_loss")},
     ),
@@ -94,8 +94,8 @@ ENTRIES = {
     "smooth_l1_loss": Entry(
         "§4", 'smooth_l1_loss(input, target, reduction="mean", beta=1.0)',
         "Huber's signal divided by its threshold: ±1 far away, whatever β is.",
-        "As huber_loss, where the far signal shall not change with the threshold. β = 0 is l1_loss.",
-        "It is not huber_loss, unless β = δ = 1: huber is δ times it.",
+        "As huber_loss, where the signal far away should not depend on the threshold. β = 0 is l1_loss.",
+        "Easily taken for huber_loss, which is β times it.",
         "L̈ = 1/β if |p − t| < β, else 0", "error p − t",
         {f"β = {b}": regression("smooth_l1_loss", beta=b) for b in (0.5, 1.0, 2.0)},
     ),
@@ -118,7 +118,7 @@ ENTRIES = {
     "cross_entropy": Entry(
         "§6, §11", 'cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0)',
         "The signal is p − t, one number a class: what is too likely is pushed down, the label is pulled up.",
-        "One class out of many. With label_smoothing, where the labels are not wholly trusted, or the confidence shall mean something.",
+        "One class out of many. With label_smoothing, where the labels are not wholly trusted, or the confidence should mean something.",
         "Many easy examples drown few hard ones; wrong labels pull without end (smooth them).",
         "L̈ = diag(p) − p pᵀ", "lead of the label's logit, 3 classes",
         {"ε = 0": classes("cross_entropy"), "ε = 0.1": classes("cross_entropy", label_smoothing=0.1)}, (-6, 8),
@@ -135,7 +135,7 @@ ENTRIES = {
         "§7", 'focal_loss(input, target, alpha=None, gamma=2.0, reduction="mean", ignore_index=-100)',
         "The same for many classes: w·(softmax of the others − t), where w says how hard the label still is.",
         "Rare classes among many; `alpha` weighs them one by one.",
-        "As above.", "L̈ = a·(t − π)(t − π)ᵀ + w·(diag(π) − π πᵀ), π the softmax of the others, a the line above at their lead",
+        "Probabilities come out too modest; γ and alpha have to be tried together.", "L̈ = a·(t − π)(t − π)ᵀ + w·(diag(π) − π πᵀ), π the softmax of the others, a the line above at their lead",
         "lead of the label's logit, 3 classes",
         {f"γ = {g:g}": classes("focal_loss", gamma=g) for g in (0.0, 0.5, 2.0)}, (-6, 8),
     ),
@@ -144,7 +144,7 @@ ENTRIES = {
         "Each class hears −t, whatever it says itself: only normalised log-probabilities make that a balance.",
         "Where log-probabilities are given. `reduction=\"batchmean\"` is the divergence of the definition, \"mean\" is over all elements.",
         "Arguments the other way round than in KL(P ‖ Q), and only one is a logarithm; where both nearly agree the digits cancel.",
-        "L̈ = 0", "probability q (the input is ln q)", {f"t = {t}": pointwise(t) for t in (0.2, 0.5, 0.9)}, (0.05, 1),
+        "L̈ = 0", "input x = ln q", {f"t = {t}": pointwise(t) for t in (0.2, 0.5, 0.9)}, (-3, 0),
     ),
     "kl_div_with_logits": Entry(
         "§8", 'kl_div_with_logits(student, teacher, temperature=1.0, reduction="mean")',
@@ -282,7 +282,7 @@ Each formula below was compared with `fg.hessian` before this page was written:
 DESIGN = """
 ## A loss from the signal that you want
 
-Turn it round (paper §12.2): say what each prediction shall hear, and take the integral. Below is Huber's loss from its signal; `breaks` says where that has kinks.
+Turn it round (paper §12.2): say what signal each prediction should get, and take the integral. Below is Huber's loss from its signal; `breaks` says where that has kinks.
 
 ```python
 capped = fg.loss_from_signal(lambda p, t: np.clip(p - t, -1, 1), breaks=(-1, 1), name="capped")
@@ -320,7 +320,7 @@ print(deaf)
 
 ```text
 deaf(p, t):  L̇_p = (p − t)/(1 + (p − t)²), L̇_t = −(p − t)/(1 + (p − t)²)
-  curved the wrong way (the farther off, the weaker the signal) from ŷ − y = -10 to -1.01, from ŷ − y = 1.01 to 10
+  curved the wrong way (the farther off, the weaker the signal) from ŷ − y = −10 to −1.01 and from 1.01 to 10 (looked at: −10 to 10)
 ```
 
 Three come with fluxgrad: `fg.design.emphasise_hard(gamma)`, `cap_outliers(limit)` and `calibrate(label_smoothing)`.
@@ -457,7 +457,10 @@ def draw(folder):
                            dash, color=colour, label=label or None, lw=1.8)  # fmt: skip
             if name == "l1_loss":
                 right.plot([0], [0], "o", color=COLOURS[0], ms=4)
-            for axes, title in ((left, "loss L"), (right, "signal: how L answers")):
+            for axes, title in (
+                (left, "loss L"),
+                (right, "signal by the angle" if name in ROWS else "signal: how L answers"),
+            ):
                 axes.set_title(title, fontsize=10, color="#333333")
                 axes.set_xlabel(entry.axis)
                 axes.axhline(0, color=BLACK, lw=0.8)

@@ -50,6 +50,11 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'fluxgrad' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    """What a learner should find, what comes later too."""
+    return sorted([*__all__, "__version__"])
+
+
 # fmt: off
 __all__ = [
     "Tensor", "no_grad",

@@ -57,10 +57,11 @@ class DesignedLoss:
     def __str__(self) -> str:
         if not self.concave:
             return str(self.row)
-        where = ", ".join(
-            f"at ŷ = {_list(at[0])}, y = {_list(at[1])}" if self.coupled else f"from ŷ − y = {at[0]:.4g} to {at[1]:.4g}"
-            for at in self.concave
-        )
+        if self.coupled:
+            where = ", ".join(f"at ŷ = {_list(at[0])}, y = {_list(at[1])}" for at in self.concave)
+        else:
+            where = " and ".join(f"from {_number_of(low)} to {_number_of(high)}" for low, high in self.concave)
+            where = where.replace("from ", "from ŷ − y = ", 1) + " (looked at: −10 to 10)"
         text = f"{self.row}\n  curved the wrong way (the farther off, the weaker the signal) {where}"
         return text if can_print() else in_ascii(text)
 
@@ -82,7 +83,8 @@ def loss_from_signal(signal: Signal, breaks: Sequence[float] = (), name: str = "
 
     Raises ValueError for a signal of another shape; for one of several outputs that no loss can have, since the order of two
     wiggles does not matter to a loss, ∂s_i/∂ŷ_j = ∂s_j/∂ŷ_i; for one that mixes the examples of a batch; and where the
-    integral does not settle. A target that requires grad is refused, except where the signal depends on ŷ − y alone.
+    integral does not settle; and for one that pushes the wrong way, since a signal is ∂L/∂ŷ, positive where ŷ is too high, and
+    training steps against it. A target that requires grad is refused, except where the signal depends on ŷ − y alone.
     What a signal is like is asked at some dozen points, from 0.1 to 1,000 away: what it does elsewhere nobody sees. A spike
     much narrower than its distance from y needs `breaks` around it.
 
@@ -107,6 +109,11 @@ def loss_from_signal(signal: Signal, breaks: Sequence[float] = (), name: str = "
     if not all(map(np.isfinite, breaks)):
         raise ValueError(f"loss_from_signal: breaks must be finite numbers; given {breaks}")
     coupled, of_difference = _structure(signal)
+    if _backwards(signal, coupled):
+        raise ValueError(
+            "loss_from_signal: the signal leads away from the target everywhere. A signal is ∂L/∂ŷ, positive where ŷ is too high; "
+            "training steps against it. Did you mean ŷ − y instead of y − ŷ?"
+        )
 
     def value(p: Any, t: Any) -> Any:
         if is_foreign(p) or is_foreign(t):
@@ -187,6 +194,19 @@ def _structure(signal: Signal) -> tuple[bool, bool]:
             "loss_from_signal: the signal is not finite at any of the predictions and targets that it was asked for"
         )
     return coupled, of_difference
+
+
+def _number_of(x: float) -> str:
+    return f"{x:.4g}".replace("-", "−")
+
+
+def _backwards(signal: Signal, coupled: bool) -> bool:
+    """Does a signal lead away from the target wherever it was asked?"""
+    if coupled:
+        return False
+    with np.errstate(all="ignore"):
+        towards = [np.sign(np.asarray(signal(FAR + y, np.full(len(FAR), y)))) * np.sign(FAR) for y in (0.0, 1.0)]
+    return all(bool((t <= 0).all() and (t < 0).any()) for t in towards)
 
 
 def _list(x: Array) -> str:

@@ -484,8 +484,8 @@ def cross_entropy(
         L = −ln p_target = −Σ y ln p,  p = softmax(z)        L̇_z = p·Σy − y, which is p − y for labels
 
     `input`: logits of shape (K,), (N, K) or (N, K, …), the classes on axis 1. `target`: integer labels of the shape that is
-    left, 0 ≤ label < K; or floating probabilities in [0, 1], of input's shape. What a row whose label is `ignore_index`
-    holds reaches nothing. `label_smoothing` ε gives each class ε/K of the target. `weight`, one number a class, scales y.
+    left, 0 ≤ label < K; or floating probabilities in [0, 1], of input's shape. Rows whose label is `ignore_index` are
+    left out, whatever they hold. `label_smoothing` ε gives each class ε/K of the target. `weight`, one number a class, scales y.
     The mean over labels is Σ L / Σ weight[label], over the rows that count; over probabilities, it is over all rows
     (PyTorch's rules, which differ for the same data). A logit of −∞ masks its class
     (unless the target gives that class a share, as `label_smoothing` does: then the loss is ∞).

@@ -147,13 +147,15 @@ def test_it_shows_where_it_is_curved_the_wrong_way():
     )
     (a, b), (c, d) = tukey.concave  # the slope is negative beyond 3/√5 = 1.342
     assert (a, b, c, d) == (-2.99, -1.35, 1.35, 2.99)
-    assert "curved the wrong way" in str(tukey) and "from ŷ − y = 1.35 to 2.99" in str(tukey)
+    assert "curved the wrong way" in str(tukey) and "from ŷ − y = −2.99 to −1.35 and from 1.35 to 2.99" in str(tukey)
     saddle = loss_from_signal(lambda p, y: (p - y)[..., ::-1] * 1.0)
     (p, t, curvature) = saddle.concave[0]
     assert p.shape == t.shape == (3,) and curvature == pytest.approx(-1) and "curved" in str(saddle)
 
 
 REFUSED = {
+    "backwards": (lambda p, y: y - p, ["leads away", "∂L/∂ŷ", "Did you mean"]),
+    "backwards sign": (lambda p, y: np.sign(y - p), ["leads away"]),
     "no loss": (lambda z, y: np.cumsum(z, axis=-1) - y, ["no loss has this signal", "∂s_0/∂ŷ_1 = 0 and ∂s_1/∂ŷ_0 = 1"]),
     "p log p": (lambda z, y: fg.softmax(z) * z - y, ["no loss has this signal", "∂s_"]),
     "of the batch": (lambda p, y: p - np.mean(p, axis=0, keepdims=True), ["depends on another example"]),

@@ -90,7 +90,7 @@ class Frame(NamedTuple):
 
 
 class History:
-    """Keeps what a model does while it learns, to be played forth and back.
+    """Keeps what a model does while it learns, to be played back and forth.
 
     Call `history.log(loss)` once in every step of the loop, best between the loss and the optimiser's step: then the loss
     and the parameters belong together. At every k-th call the model is run, in eval mode, on the batch (x, y) given

@@ -56,7 +56,7 @@ def play(L: Tensor, predict: bool = False) -> Player:
     """A page to step through the graph that made L: its values forwards, then L̇ of each of them backwards.
 
     Each step has the line of `explain` beside the picture; at a fork the page says what is still waited for. Keys, buttons
-    and a slider go forth and back. With `predict=True` a fluxion is hidden until the reader has guessed its sign. Of more
+    and a slider go back and forth. With `predict=True` a fluxion is hidden until the reader has guessed its sign. Of more
     than 60 operations the last 60 are played. Touches no `.grad`.
 
     Raises TypeError for what is not a tensor, and ValueError where L depends on nothing that requires grad.

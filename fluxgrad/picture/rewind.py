@@ -1,7 +1,7 @@
 """The page of a history: the network's flows, the loss curve and the input plane, all of one frame, under one slider.
 
 Here everything is drawn once, with the last frame in it; `rewind.js` then only sets widths, classes and numbers from the
-data. So a frame is a function of its number, and forth and back agree.
+data. So a frame is a function of its number, and back and forth agree.
 """
 
 from __future__ import annotations

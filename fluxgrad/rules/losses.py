@@ -1,10 +1,10 @@
 """The rows of the losses: a loss's value for one example, and the signal L̇_ŷ (L̇_z of a logit) that it sends back.
 
-A row is the core of a loss: `value(ŷ, y)`, one `signal(ŷ, y)` per input, and the reduction, an option that `loss` writes
-once for all. Checks, labels, weights, masks and smoothing act around the row, in fluxgrad/losses.py.
+A row is the core of a loss: `value(ŷ, y)`, one `signal(ŷ, y)` per input (in code p or z, and t), and the reduction, an option
+that `loss` writes once for all. Checks, labels, weights, masks and smoothing act around the row, in fluxgrad/losses.py.
 
-The definition is what the paper writes, in the logits where there are logits. Most rows have a core kernel too, for the
-last digits: it never computes 1 − p, which is 0 long before it should be, nor q to the power γ − 1, which is infinite there.
+The definition is what the paper writes, in the logits where there are logits. Every row has a core kernel too, for speed and
+the last digits: of logits it never computes 1 − p, which is 0 long before it should be, nor q to the power γ − 1, which is infinite there.
 Of classes it sums all but the true one, Q = Σ exp(z − m) over the others, so that 1 − p is Q/S; of two it takes σ(−z).
 Classification is computed in float64 and rounded once; regression stays in its own dtype.
 """
@@ -41,7 +41,7 @@ def loss(
 
     `classes`: an example is a row of classes, not one number. `core` is a kernel of it where digits or speed ask for one:
     forward(*arrays, summed, **options) gives the losses of the examples, or their sum, and back(g, saved, room) takes one number
-    or one an example for g. The losses may have more digits than the input: they are rounded here.
+    or one an example for g (and no use of the room). The losses may have more digits than the input: they are rounded here.
     """
 
     def examples(x: Array) -> int:
@@ -280,11 +280,6 @@ def _rounded(signal: Array, g: Any, like: Array) -> Array:
 @lru_cache(16)
 def _zeros(n: int) -> Array:
     return np.zeros(n)
-
-
-@lru_cache(16)
-def _one(n: int) -> Array:
-    return np.ones(n)
 
 
 def _sides(z: Array) -> tuple[Array, Array, Array, Array, Array]:
@@ -640,6 +635,7 @@ def _kl_logits_w(z: Any, w: Any) -> Any:
     return p * (u - np.sum(p * u, axis=-1, keepdims=True))
 
 
+# 1/2!, −1/3!, 1/4!, …: (u + exp(−u) − 1)/u²
 SERIES = [1.0 / (1 if n % 2 == 0 else -1) / float(np.prod(np.arange(1.0, n + 3))) for n in range(15)]
 
 
@@ -672,7 +668,7 @@ def _compared(z: Array, w: Array) -> tuple[Any, ...]:
     x = a - b
     k = student.at(np.argmax(student.d + teacher.d, student.axis))
     back = x - a
-    lost = (a - (x - back)) - (b + back)
+    lost = (a - (x - back)) - (b + back)  # what a − b lost in rounding
     lost -= along(lost.take(k))
     x -= along(x.take(k))
     x += lost
