@@ -36,6 +36,13 @@ class Opened:
         self.outer = outer
         self.owned = owned
 
+    def __repr__(self) -> str:
+        names = [self.name]
+        while self.outer is not None:
+            self = self.outer
+            names.append(self.name)
+        return f"<scope {'/'.join(reversed(names))}>"
+
 
 class _Own(threading.local):
     """What is open in this thread, innermost last."""
@@ -50,7 +57,7 @@ _count = tensor._stamp
 _marks: list[int] = []  # rising: from this number on, what the next list says
 _within: list[Opened | None] = []
 _open = 0  # scopes that are open, in any thread
-_thread = 0  # whose turn the last mark noted
+_thread = 0  # the thread that the last mark is of
 
 
 def _stamp() -> int:

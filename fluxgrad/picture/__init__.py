@@ -127,8 +127,10 @@ def draw(L: Tensor, view: str | None = None) -> Picture:
     A graph knows no modules: a layer is a matrix that requires grad and multiplies. To see modules as scopes, run
     the model in `with fg.scope(model):`, or use `draw_network`, which does.
 
-    Raises ValueError for another view, for one that the graph has not, and where L depends on nothing that
-    requires grad.
+    `picture.save("f.svg")` writes it, or .png, .pdf, .tex, .html, .dot.
+
+    Raises ValueError for another view, for one that this graph does not have, and where L depends on nothing that
+    requires grad; TypeError where L is no tensor.
 
     >>> import fluxgrad as fg
     >>> x = fg.Tensor(3.0, requires_grad=True, name="x")
@@ -139,6 +141,8 @@ def draw(L: Tensor, view: str | None = None) -> Picture:
     2
     """
     _check(view, "draw(L)")
+    if not isinstance(L, Tensor):
+        raise TypeError(f"draw(L): L is a tensor; given {type(L).__name__}")
     record = flows(L)
     layers = weights_of(record)
     why: Line = ()
@@ -191,8 +195,11 @@ def draw_network(
     if y is None:
         L, what = (np.sum(prediction), "Σ ŷ") if loss is None else (loss(prediction), f"{_called(loss)}(ŷ)")
     else:
-        loss = loss or mse_loss
-        L, what = loss(prediction, y), f"{_called(loss)}(ŷ, y)"
+        try:
+            L = (loss or mse_loss)(prediction, y)
+        except ValueError as error:
+            raise ValueError(f"{error}{style.NO_LOSS if loss is None else ''}") from None
+        what = f"{_called(loss or mse_loss)}(ŷ, y)"
     record = flows(L)
     why: Line = ()
     if view is None:

@@ -136,6 +136,8 @@ class History:
                 f"History: x and y are one batch, a row of y for each of x; given {len(self._x):,} rows of x "
                 f"(shape {self._x.shape}) and {len(self._y):,} of y (shape {self._y.shape})"
             )
+        if loss is not None and not callable(loss):
+            raise TypeError(f"History: loss is a function, as fg.losses.cross_entropy; given {loss!r}")
         self._model = model
         self._loss = loss or mse_loss
         self._calls = 0
@@ -173,7 +175,11 @@ class History:
         paths = _named(self._model)
         with _recorded():
             prediction = self._model(Tensor(self._x, requires_grad=self._x.dtype.kind == "f", name="x"))
-            record = flows(self._loss(prediction, self._y))
+            try:
+                record = flows(self._loss(prediction, self._y))
+            except ValueError as error:
+                hint = style.NO_LOSS if self._loss is mse_loss else ""
+                raise ValueError(f"{error}{hint}") from None
         try:
             found = layers_of(record, paths, prediction)
         except ValueError:

@@ -61,6 +61,8 @@ COMPACT = 24
 USES = 3
 """In a compact picture, a leaf that is used more often is drawn again at each use: long lines would cover it all."""
 
+NO_LOSS = "; where no loss is given it is mse_loss. For labels give loss=fg.losses.cross_entropy"
+
 WEIGHTS = 250
 UNITS = 100
 LABELLED = 40

@@ -26,7 +26,19 @@ Kernel = tuple[Callable[..., tuple[Any, Any]], Any]  # (forward, [back, …])
 
 Sample = tuple[Sequence[Any], dict[str, Any]]
 
-rules: dict[str, Row] = {}
+
+class _Rules(dict[str, "Row"]):
+    def __missing__(self, name: str) -> Any:
+        from difflib import get_close_matches
+
+        close = get_close_matches(str(name), self, 3)
+        more = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+        if name in ("info_nce", "nt_xent"):
+            more = ": it is cross_entropy, of similarities"
+        raise KeyError(f"no rule is called {name!r}{more}")
+
+
+rules: dict[str, Row] = _Rules()
 """Every row by its name: ``fg.rules["tanh"]``."""
 
 implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
