@@ -305,7 +305,8 @@ def flows(L: Tensor, gradient: ArrayLike | None = None) -> Flows:
     def seen(t: Tensor, g: Array, sent: dict[int, Array]) -> None:
         row, inputs, operands = t.row, t.inputs, t.operands
         assert row is not None
-        every[t] = g
+        g = every[t] = np.asarray(g)  # (what NumPy gave may be a scalar)
+        sent = {i: np.asarray(c) for i, c in sent.items()}
         parents = tuple(p if p.index < t.index else None for p in operands)
         local: list[Array | None] = [None] * len(operands)
         for i in sent if isinstance(row, Elementwise) else ():
@@ -315,7 +316,7 @@ def flows(L: Tensor, gradient: ArrayLike | None = None) -> Flows:
         for x in inputs:
             x.flags.writeable = False
 
-    every |= pull({L: seed}, seen=seen)
+    every |= {t: np.asarray(g) for t, g in pull({L: seed}, seen=seen).items()}
     for g in every.values():
         g.flags.writeable = False
     return Flows(L, steps, every)

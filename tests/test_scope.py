@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -162,3 +164,14 @@ def test_the_modules_of_a_model_are_scopes():
     with pytest.raises(ValueError), fg.scope(model):
         model(np.ones((3, 5)))
     assert [type(part) for part in model.modules()] == kinds
+
+
+def test_scopes_that_share_leaves_are_laid_out_in_time():
+    w, u, b, h = (fg.Tensor(v, requires_grad=True, name=n) for v, n in ((0.5, "w"), (0.3, "u"), (0.1, "b"), (0.0, "h")))
+    for t in range(60):
+        with fg.scope("step"):
+            h = np.tanh(w * h + u * float(t) + b)
+    start = time.perf_counter()
+    picture = fg.draw(h).svg
+    assert time.perf_counter() - start < 5  # it takes a quarter of a second; once it took minutes
+    assert int(re.search(r'width="(\d+)"', picture)[1]) < 1500 and "drawn again" in picture

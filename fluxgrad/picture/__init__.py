@@ -19,6 +19,7 @@ from fluxgrad.losses import mse_loss
 from fluxgrad.picture import style
 from fluxgrad.picture.layer import Layer, layer_scene, weights_of
 from fluxgrad.picture.layout import Placed, place
+from fluxgrad.picture.model import undisturbed
 from fluxgrad.picture.neuron import layers_of, neuron_scene
 from fluxgrad.picture.op import op_scene
 from fluxgrad.picture.page import page
@@ -184,14 +185,8 @@ def draw_network(
     paths = {t: name for name, t in model.named_parameters()}
     dtype = next((t.dtype for t in paths), None)
     numbers = np.array(x.data if isinstance(x, Tensor) else x, dtype=dtype)
-    modes = [(part, part.training) for part in model.modules()]
-    model.eval()
-    try:
-        with scope(model):
-            prediction = model(Tensor(numbers, requires_grad=True, name="x"))
-    finally:
-        for part, mode in modes:
-            part.training = mode
+    with undisturbed(model), scope(model):
+        prediction = model(Tensor(numbers, requires_grad=True, name="x"))
     if y is None:
         L, what = (np.sum(prediction), "Σ ŷ") if loss is None else (loss(prediction), f"{_called(loss)}(ŷ)")
     else:
@@ -210,6 +205,13 @@ def draw_network(
         others = 'view="op" or view="neuron"' if far else 'view="op" or view="layer"'
         size = f"{len(layers)} layer{'s' * (len(layers) != 1)}, {units:,} units"
         why = (Run("quiet", f"{view.capitalize()} view, chosen because of its size ({size}). {others} for another."),)
+        if view == "neuron":
+            try:
+                return Picture(neuron_scene(record, paths, prediction, what, why))
+            except ValueError:
+                view, other = ("layer", "op") if layers else ("op", "layer")
+                words = "its Linear layers do not follow one another, as circles would show them"
+                why = (Run("quiet", f'{view.capitalize()} view, chosen because {words}. view="{other}" for another.'),)
     if view == "op":
         return Picture(op_scene(record, paths, why))
     if view == "layer":

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +16,7 @@ import numpy as np
 from fluxgrad.ink.names import clean
 from fluxgrad.losses import mse_loss
 from fluxgrad.picture import style
+from fluxgrad.picture.model import undisturbed
 from fluxgrad.picture.neuron import Layer, Weight, layers_of
 from fluxgrad.picture.scene import norm
 from fluxgrad.sweep import Flows, _recorded, flows, no_grad
@@ -168,7 +167,7 @@ class History:
             self.every *= 2
             if step % self.every:
                 return
-        with _undisturbed(self._model), np.errstate(all="ignore"):  # what overflows is marked on the page
+        with undisturbed(self._model), np.errstate(all="ignore"):  # what overflows is marked on the page
             self._frames.append(self._taken(step, logged))
 
     def _taken(self, step: int, logged: float) -> Frame:
@@ -330,26 +329,6 @@ def kilobytes(size: int) -> str:
     ('0.3 kB', '35 kB', '3,457 kB')
     """
     return f"{size / 1000:.1f} kB" if size < 10_000 else f"{round(size / 1000):,} kB"
-
-
-@contextmanager
-def _undisturbed(model: Any) -> Iterator[None]:
-    """In eval mode, and afterwards every mode and every random state is as it was."""
-    parts = list(model.modules())
-    modes = [(part, part.training) for part in parts]
-    own = {id(v): v for part in parts for v in vars(part).values() if isinstance(v, np.random.Generator)}
-    states = [(g.bit_generator, g.bit_generator.state) for g in own.values()]
-    everyone, python = np.random.get_state(), random.getstate()  # noqa: NPY002 - a model may draw from it all the same
-    model.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-        for generator, state in states:
-            generator.state = state
-        np.random.set_state(everyone)  # noqa: NPY002
-        random.setstate(python)
 
 
 def _named(model: Any) -> dict[Tensor, str]:

@@ -275,6 +275,10 @@ def _verdict(sizes: list[float], names: list[str]) -> tuple[Line, str]:
     if wild:
         words = f"{wild} of {len(sizes)} layers have a fluxion that is NaN or inf."
         return (Run("strong", words),), words
+    silent = sum(s == 0 for s in sizes)
+    if silent:
+        words = f" is exactly zero in {silent} of {len(sizes)} layers: nothing reaches them."
+        return (*L_W, Run("strong", words)), f"L̇_W{words}"
     if len(usable) < 2:
         return (), ""
     (first, a), (last, b) = usable[0], usable[-1]

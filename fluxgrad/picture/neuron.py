@@ -21,6 +21,7 @@ from fluxgrad.picture.scene import (
     shown,
     text_width,
 )
+from fluxgrad.rules.kinds import Elementwise
 from fluxgrad.sweep import Flows, Step
 from fluxgrad.tensor import Array, Tensor
 
@@ -135,6 +136,15 @@ def layers_of(flows: Flows, names: dict[Tensor, str], prediction: Tensor) -> lis
     if not linear:
         raise ValueError("the neuron view found no Linear layer in this graph; draw(L, view='op') draws any graph")
     ends = [s.parents[0] for s, _ in linear[1:]] + [prediction]
+    before = linear[0][0].parents[0]
+    while before in made_by:  # its inputs are inputs, and not what a frozen layer made of them
+        step = made_by[before]
+        if step.row.name in ("affine", "matmul"):
+            raise ValueError(
+                "the neuron view draws layers that learn, from the first on; this model begins with one that is frozen. "
+                "view='layer' draws the layers that learn, view='op' any graph"
+            )
+        before = next((p for p in step.parents if p in made_by), None)
     layers = []
     for (s, weight), end in zip(linear, ends, strict=True):
         between = _between(s.output, end, made_by)
@@ -169,6 +179,8 @@ def _between(start: Tensor, end: Tensor | None, made_by: dict[Tensor, Step]) -> 
         if end not in made_by:
             return None
         steps.append(made_by[end])
+        if not (isinstance(steps[-1].row, Elementwise) or "softmax" in steps[-1].row.name):
+            return None  # it may mix the units, or be a layer that is frozen
         made = [p for p in steps[-1].parents if p in made_by]
         if len(made) != 1:
             return None

@@ -92,6 +92,12 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
                 small.append(_constant(f"{y}_{i}", operands[i], x))
                 edges.append(Edge(f"{y}_{i}", y, f"{operands[i]} → {form}: a constant, no fluxion", flow(None), ()))
 
+    outside = [
+        {p for s in f.steps for p in s.parents if p is not None and p.row is None} - hidden for f in planned.folds
+    ]
+    met = Counter(p for leaves in outside for p in leaves)
+    again = {p for p, n in met.items() if n > style.USES}
+    shared |= again
     for f in planned.folds:
         into: dict[str, dict[Tensor, Array]] = {}
         silent: dict[str, Tensor] = {}
@@ -110,6 +116,12 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
             for p, sent in given.items():
                 if p not in inside:
                     parts[p].append(np.asarray(sent))
+            if parent in again:
+                tail = f"{f.key}_{tail}"
+                title = (
+                    f"{value_title(names[parent], flows.value(parent))}, {fluxion_title(names[parent], flows[parent])}"
+                )
+                small.append(_small(tail, "again", (Run("name", names[parent]),), f"{title}; drawn again"))
             edges.append(_crossing(tail, f, names[parent], list(given.values())))
 
     used = set(forms) | set(parts) | ({flows.root} - set(inside))

@@ -34,7 +34,7 @@ DARK = {
     "plus text": "#63b8ee",
     "minus text": "#ff9d57",
 }
-DASH = {"minus": "6 3", "zero": "1 3", "none": "1 3"}
+DASH = {"minus": "6 3", "zero": "1 3", "none": "1 6"}
 """Sign without colour: + solid, − dashed, exactly zero dotted."""
 
 FONT = "Helvetica Neue,Helvetica,Arial,Liberation Sans,sans-serif"

@@ -157,7 +157,7 @@ def _edge(e: Edge, c: Curve, scale: Scale) -> str:
         look += f' stroke-dasharray="{style.DASH[sign]}"'
     line = f'<path {look} d="{path}"/>'
     if sign == "wild":  # a double line
-        line += f'<path class="gap" stroke="{style.LIGHT["paper"]}" stroke-width="{_n(w - 3)}" d="{path}"/>'
+        line += f'<path class="gap" stroke="{style.LIGHT["paper"]}" stroke-width="{_n(max(w - 3, w / 3))}" d="{path}"/>'
     if c.arrow is not None:
         line += _arrow(c.arrow, c.points[0], w, colour)
     texts = ""

@@ -296,3 +296,10 @@ def test_a_dot_on_the_path_serves_where_pygraphviz_is_missing(monkeypatch, tmp_p
     monkeypatch.setitem(sys.modules, "pygraphviz", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert fg.draw(L).svg == expected
+
+
+def test_a_stack_of_numbers_is_drawn():
+    a, b = leaf(1.0, "a"), leaf(2.0, "b")
+    picture = fg.draw(np.sum(np.stack([a, b])))
+    assert "a → stack(a, b): contributes 1" in titles(picture, "edge")
+    assert fg.flows(np.stack([a, b])[0])[a] == 1

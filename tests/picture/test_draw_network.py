@@ -131,7 +131,38 @@ class NoLayer(fg.nn.Module):
 @pytest.mark.parametrize("model, says", [(TwoBranches(), "follow one another"), (NoLayer(), "no Linear layer")])
 def test_what_is_no_chain_of_layers_is_refused(model, says):
     with pytest.raises(ValueError, match=says):
-        fg.draw_network(model, X)
+        fg.draw_network(model, X, view="neuron")
+    picture = fg.draw_network(model, X)  # where nobody asked for circles, another view is chosen, and told
+    assert "do not follow one another" in picture.svg and len(titles(picture, "node")) > 1
+
+
+class Reversed(TwoBranches):
+    def forward(self, x):
+        return self.c(np.tanh(self.a(x))[:, ::-1])
+
+
+def test_what_mixes_units_between_layers_and_frozen_layers_are_no_chain():
+    frozen = fg.nn.MLP(2, [4, 4, 1], seed=0)
+    list(frozen.parameters())[2].requires_grad = False
+    first = fg.nn.MLP(2, [4, 1], seed=0)
+    next(first.parameters()).requires_grad = False
+    for model in (Reversed(), frozen, first):
+        with pytest.raises(ValueError, match="neuron view"):
+            fg.draw_network(model, X, view="neuron")
+        assert "do not follow one another" in fg.draw_network(model, X).svg
+        fg.History(model, X, np.zeros((len(X), 1)), loss=lambda z, y: np.sum(z)).log(1.0)
+
+
+def test_threads_that_draw_leave_the_model_in_its_mode():
+    import threading
+
+    model = fg.nn.MLP(2, [3, 1], seed=0)
+    threads = [threading.Thread(target=lambda: [fg.draw_network(model, X) for _ in range(15)]) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert all(part.training for part in model.modules())
 
 
 def test_the_marks_of_a_unit_are_circles():

@@ -300,3 +300,10 @@ def test_flows_of_many_together():
     assert [joined([np.array(a), np.array(b)])[0].sign for a, b in ((1, 2), (1, -1), (0, -1), (0, 0), (1, np.nan))] == [
         *("plus", "mixed", "minus", "zero", "wild")
     ]
+
+
+def test_layers_that_get_exactly_zero_are_the_headline():
+    model = fg.nn.MLP(2, [4] * 6 + [1], seed=0)
+    dict(model.named_parameters())["layers.6.bias"].data[...] = -100
+    svg = fg.draw_network(model, np.ones((3, 2)), np.ones((3, 1)), view="layer").svg
+    assert "exactly zero in 5 of 7 layers" in svg and "reaches every layer" not in svg

@@ -283,7 +283,15 @@ def test_tikz_has_the_places_colours_widths_and_dashes_of_the_svg():
         path = g.find(f"{SVG}path")
         line = f"draw=fg{g.get('class').split()[1]},line width={0.75 * float(path.get('stroke-width')):g}bp"
         dash = path.get("stroke-dasharray")
-        assert line + (f",dash pattern=on {0.75 * float(dash[0]):g}bp off 2.25bp" if dash else "") in text
+        assert (
+            line
+            + (
+                f",dash pattern=on {0.75 * float(dash.split()[0]):g}bp off {0.75 * float(dash.split()[1]):g}bp"
+                if dash
+                else ""
+            )
+            in text
+        )
     for name in ("plus", "minus", "ink", "frame", "plustext"):
         value = style.LIGHT[name.replace("text", " text")]
         assert f"\\definecolor{{fg{name}}}{{HTML}}{{{value[1:]}}}" in text
