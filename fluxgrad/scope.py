@@ -161,16 +161,17 @@ class scope:
 
 def _watch(model: Module) -> list[tuple[Module, type[Module]]]:
     """Give every module of a model a class that opens a scope around its call; also what they were."""
-    kinds: list[tuple[Module, type[Module]]] = []
+    made: list[tuple[Module, type[Module], type[Module]]] = []
     for part, name in _named(model):
         own = type(part)
         if "_fluxgrad_own" in vars(own):  # it is watched already
             continue
-        kinds.append((part, own))
         watched = type(own.__name__, (own,), {"__call__": _called(own, name), "_fluxgrad_own": own})
         watched.__module__, watched.__qualname__ = own.__module__, own.__qualname__
+        made.append((part, own, watched))
+    for part, _, watched in made:  # all or none: a class may refuse to be subclassed
         object.__setattr__(part, "__class__", watched)
-    return kinds
+    return [(part, own) for part, own, _ in made]
 
 
 def _named(model: Module) -> list[tuple[Module, str]]:

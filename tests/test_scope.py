@@ -175,3 +175,19 @@ def test_scopes_that_share_leaves_are_laid_out_in_time():
     picture = fg.draw(h).svg
     assert time.perf_counter() - start < 5  # it takes a quarter of a second; once it took minutes
     assert int(re.search(r'width="(\d+)"', picture)[1]) < 1500 and "drawn again" in picture
+
+
+def test_a_model_that_cannot_be_watched_stays_as_it_was():
+    class Tagged(fg.nn.Module):
+        def __init_subclass__(cls, *, tag):
+            super().__init_subclass__()
+
+    class Part(Tagged, tag="x"):
+        def forward(self, x):
+            return x
+
+    model = fg.nn.Sequential(fg.nn.Linear(2, 2, seed=0), Part())
+    with pytest.raises(TypeError), fg.scope(model):
+        pass
+    assert type(model) is fg.nn.Sequential and type(next(model.modules())) is fg.nn.Sequential
+    assert [type(m) for m in model.modules()] == [fg.nn.Sequential, fg.nn.Linear, Part]
