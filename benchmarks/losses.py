@@ -12,20 +12,15 @@ the NumPy form (3.5 above 64 classes, 8 for the divergence), which is what the d
 
 import argparse
 import importlib.util
-import os
 import sys
-import time
 
-SETTINGS = {
-    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1",
-}  # fmt: skip
-if any(os.environ.get(name) != value for name, value in SETTINGS.items()):
-    # They are read when a process starts or NumPy is loaded, so start again with them; see steps.py.
-    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **SETTINGS})
+from turns import ONE_THREAD, fastest, with_settings
 
-import numpy as np  # noqa: E402
+with_settings(ONE_THREAD)
 
-import fluxgrad as fg  # noqa: E402
+import numpy as np  # noqa: E402  (the settings come first)
+
+import fluxgrad as fg  # noqa: E402  (the settings come first)
 
 ROUND = 0.004  # seconds of CPU time that one round takes, at least
 
@@ -163,24 +158,6 @@ def of_torch(how, a, b):
     return step
 
 
-def fastest(rounds, steps):
-    clock = time.process_time
-    calls = []
-    for step in steps:
-        step()
-        start = clock()
-        step()
-        calls.append(max(1, round(ROUND / max(clock() - start, 1e-6))))
-    best = [float("inf")] * len(steps)
-    for _ in range(rounds):
-        for i, step in enumerate(steps):
-            start = clock()
-            for _ in range(calls[i]):
-                step()
-            best[i] = min(best[i], (clock() - start) / calls[i])
-    return best
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=60, help="rounds of each step (60)")
@@ -200,7 +177,7 @@ def main():
         for other in steps[1:]:
             for ours, theirs in zip(steps[0](), other(), strict=True):
                 np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6, err_msg=what)
-        ours, hand, *theirs = fastest(rounds, steps)
+        ours, hand, *theirs = fastest(rounds, *steps, least=ROUND)
         line = f"{what:<34}{ours * 1e6:>7.0f} µs{ours / hand:>9.2f}{at_most_hand:>8.2f}"
         late = ours / hand > at_most_hand
         if theirs:

@@ -18,22 +18,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from itertools import cycle, pairwise
 
-SETTINGS = {
-    # One thread: a ratio should not depend on how many cores a BLAS finds.
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "VECLIB_MAXIMUM_THREADS": "1",
-    # glibc hands freed memory back to the system and page-faults it in again, or does not, depending on what
-    # ran before. Keeping 64 MB makes both sides read the same each time.
-    "MALLOC_TOP_PAD_": str(64 * 2**20),
-}
-if any(os.environ.get(name) != value for name, value in SETTINGS.items()):
-    # They are read when a process starts or NumPy is loaded, so start again with them.
-    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **SETTINGS})
+from turns import ONE_THREAD, fastest, with_settings
+
+# glibc hands freed memory back to the system and page-faults it in again, or does not, depending on what
+# ran before. Keeping 64 MB makes both sides read the same each time.
+with_settings({**ONE_THREAD, "MALLOC_TOP_PAD_": str(64 * 2**20)})
 
 import numpy as np  # noqa: E402  (the settings come first)
 
@@ -376,26 +367,6 @@ def must_agree(row, hand, engine, steps):
                 sys.exit(f"{row}: at step {i} by hand {expected}, the engine gave {given}")
 
 
-def fastest(rounds, *steps):
-    """The CPU time of one call of each step, the best of `rounds` rounds taken in turns."""
-    clock = time.process_time
-    calls = []
-    for step in steps:
-        step()
-        start = clock()
-        step()
-        calls.append(max(1, round(ROUND / max(clock() - start, 1e-6))))
-    best = [float("inf")] * len(steps)
-    for _ in range(rounds):
-        for i, step in enumerate(steps):
-            turns = range(calls[i])
-            start = clock()
-            for _ in turns:
-                step()
-            best[i] = min(best[i], (clock() - start) / len(turns))
-    return best
-
-
 def measure(name, rounds):
     """All rows of one engine: {row: (seconds by hand, seconds of the engine)}, per node for the chain."""
     engine = ENGINES[name]()
@@ -403,12 +374,12 @@ def measure(name, rounds):
 
     x0, few = np.ones(4), max(3, rounds // 10)  # the chain first: it suffers most from a heap that has lived
     must_agree("T4", hand_chain(x0, 1000), engine.chain(x0, 1000), steps=2)
-    times = fastest(few, hand_chain(x0, CHAIN), engine.chain(x0, CHAIN))
+    times = fastest(few, hand_chain(x0, CHAIN), engine.chain(x0, CHAIN), least=ROUND)
     result["T4"] = [t / CHAIN for t in times]
 
     a, b = np.random.default_rng(2).standard_normal((2, 10), dtype=np.float32)
     must_agree("T5", hand_product(a, b), engine.product(a, b), steps=2)
-    result["T5"] = fastest(rounds, hand_product(a, b), engine.product(a, b))
+    result["T5"] = fastest(rounds, hand_product(a, b), engine.product(a, b), least=ROUND)
 
     for row, hand, sizes, size, loss in (
         ("T1", hand_t1, [2, 16, 16, 1], 64, "mse"),
@@ -418,7 +389,7 @@ def measure(name, rounds):
         weights, make = engine.mlp(sizes, loss)
         both = batches(sizes[0], sizes[-1], size, labels=loss == "cross_entropy")
         must_agree(row, hand(weights, cycle(both)), make(cycle(both)), steps=10)
-        result[row] = fastest(rounds, hand(weights, cycle(both)), make(cycle(both)))
+        result[row] = fastest(rounds, hand(weights, cycle(both)), make(cycle(both)), least=ROUND)
 
     if name == "fluxgrad":
         result["bytes"] = engine.bytes_per_node(x0, CHAIN)

@@ -39,14 +39,11 @@ _LATER = {
 
 def __getattr__(name: str) -> Any:
     """Load what computing does not need when it is first asked for."""
-    if name in _LATER:
+    if name in _LATER or name == "design":
         from importlib import import_module
 
-        return getattr(import_module(f"fluxgrad.{_LATER[name]}"), name)
-    if name == "design":
-        from importlib import import_module
-
-        return import_module("fluxgrad.design")
+        module = import_module(f"fluxgrad.{_LATER.get(name, name)}")
+        return module if name == "design" else getattr(module, name)
     raise AttributeError(f"module 'fluxgrad' has no attribute {name!r}")
 
 

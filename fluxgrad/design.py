@@ -257,7 +257,8 @@ def _integral(signal: Signal, p: Any, t: Any, breaks: Sequence[float], coupled: 
         at = [np.clip(b / np.where(r == 0, np.inf, r), 0, 1) for b in (*breaks, *stops)]
     if coupled:  # one path for the row: each of its outputs may meet a break on it
         at = [x[..., k, None] for x in at for k in range(x.shape[-1])]
-    ends = np.sort(np.stack([np.zeros_like(r if not at else at[0]), *at, np.ones_like(r if not at else at[0])]), axis=0)
+    like = at[0] if at else r
+    ends = np.sort(np.stack([np.zeros_like(like), *at, np.ones_like(like)]), axis=0)
 
     def along(u: float) -> Any:
         total = np.zeros(r.shape)

@@ -158,7 +158,7 @@ def _weights(x: Any, shape: tuple[int, ...], loss: str, argument: str = "weight"
 # ----- Regression (paper §2 to §4) -----
 
 
-def _regression(row: Row, input: Any, target: Any, reduction: str, weight: Any, options: dict[str, Any] = {}) -> Tensor:  # noqa: B006
+def _regression(row: Row, input: Any, target: Any, reduction: str, weight: Any, **options: Any) -> Tensor:
     """`weight`: the mean is Σ w·L / Σ w, but of Huber Σ w·L / n, as PyTorch has it."""
     p = _prediction(input, row.name)
     t, reduce = _target(target, p, row.name), _reduction(reduction)
@@ -220,7 +220,7 @@ def huber_loss(
     delta = _positive(delta, "huber_loss", "delta")
     p = _prediction(input, "huber_loss")
     delta = min(delta, float(np.finfo(p.dtype).max))  # no r is farther out, and 0 · ∞ is not met
-    return _regression(rows.huber, p, target, reduction, weight, {"delta": delta})
+    return _regression(rows.huber, p, target, reduction, weight, delta=delta)
 
 
 def smooth_l1_loss(input: Any, target: Any, reduction: Reduction = "mean", beta: float = 1.0) -> Tensor:
@@ -241,7 +241,7 @@ def smooth_l1_loss(input: Any, target: Any, reduction: Reduction = "mean", beta:
     p = _prediction(input, "smooth_l1_loss")
     if p.dtype.type(min(beta, 1.0)) < np.finfo(p.dtype).tiny:  # as good as 0: no r is that near, but 0
         return _regression(rows.l1, p, target, reduction, None)
-    return _regression(rows.smooth_l1, p, target, reduction, None, {"beta": min(beta, float(np.finfo(p.dtype).max))})
+    return _regression(rows.smooth_l1, p, target, reduction, None, beta=min(beta, float(np.finfo(p.dtype).max)))
 
 
 # ----- Two classes (paper §5, §7) -----
@@ -390,9 +390,6 @@ def _smooth_hot(labels: Array, classes: int, eps: float) -> Array:
     return y
 
 
-_INTP = np.dtype(np.intp)
-
-
 def _integers(target: Any, loss: str) -> Array:
     t = target._value if isinstance(target, Tensor) else _real(target, loss, "target")
     if t.dtype.kind not in "iu" and t.size:
@@ -402,7 +399,7 @@ def _integers(target: Any, loss: str) -> Array:
 
 def _checked(labels: Array, classes: int, loss: str, ignore: int | None = None) -> tuple[Array, Array | None]:
     """Labels in a row of their own, each one of a class or `ignore`; and which are not ignored, None where all are not."""
-    flat = labels.reshape(-1).astype(_INTP)
+    flat = labels.reshape(-1).astype(np.intp)
     if labels.dtype == np.uint64 and (flat < 0).any():  # more than an index can be: not to be taken for a negative one
         large = labels.reshape(-1)[(flat < 0) & (labels.reshape(-1) != (-1 if ignore is None else ignore))]
         if large.size:
@@ -460,9 +457,7 @@ def _labels(target: Any, z: Tensor, left: tuple[int, ...], ignore_index: int, lo
     return _checked(labels, classes, loss, int(ignore_index))
 
 
-def _shaped(
-    losses: Tensor, reduction: str, left: tuple[int, ...], keep: Array | None = None, z: Tensor | None = None
-) -> Tensor:
+def _shaped(losses: Tensor, reduction: str, left: tuple[int, ...], keep: Array | None = None) -> Tensor:
     """The losses of single rows, in the shape that is left; of ignored ones 0."""
     if reduction != "none":
         return losses
@@ -688,7 +683,7 @@ def info_nce(
     if negative_keys is None:
         q, k = _alike(similarity, name, q, k)
         z: Any = q @ k.T
-        labels = np.arange(len(q), dtype=_INTP)
+        labels = np.arange(len(q), dtype=np.intp)
     else:
         shape = f"(M, {q.shape[1]}) or ({q.shape[0]}, M, {q.shape[1]})"
         others = _vectors(negative_keys, q, name, "negative_keys", shape)
@@ -697,7 +692,7 @@ def info_nce(
         q, k, others = _alike(similarity, name, q, k, others)
         away = q @ others.T if others.ndim == 2 else np.sum(q.reshape(len(q), 1, -1) * others, axis=-1)
         z = np.concatenate([np.sum(q * k, axis=-1, keepdims=True), away], axis=1)
-        labels = np.zeros(len(q), _INTP)
+        labels = np.zeros(len(q), np.intp)
     return _rounded(apply(rows.surprise, (z / T, _fixed(labels))), like, reduction)
 
 
@@ -723,7 +718,7 @@ def nt_xent(
     (z,) = _alike(similarity, name, both)
     n = len(z)
     s = np.where(np.eye(n, dtype=bool), -np.inf, z @ z.T / T)
-    labels = (np.arange(n, dtype=_INTP) + n // 2) % max(n, 1)
+    labels = (np.arange(n, dtype=np.intp) + n // 2) % max(n, 1)
     return _rounded(apply(rows.surprise, (s, _fixed(labels))), like, reduction)
 
 

@@ -17,7 +17,7 @@ from fluxgrad.ink.names import clean
 from fluxgrad.losses import mse_loss
 from fluxgrad.picture import style
 from fluxgrad.picture.model import undisturbed
-from fluxgrad.picture.neuron import Layer, Weight, layers_of
+from fluxgrad.picture.neuron import Layer, Weight, layers_of, strongest
 from fluxgrad.picture.scene import norm
 from fluxgrad.sweep import Flows, _recorded, flows, no_grad
 from fluxgrad.tensor import Array, Tensor
@@ -381,22 +381,6 @@ def _columns(record: Flows, layers: list[Layer]) -> tuple[list[Array], list[Arra
 
 def _rows(a: Array, n: int) -> Array:
     return np.asarray(a, dtype=np.float64).reshape(-1, n)
-
-
-def strongest(sizes: list[Array], most: int) -> list[Weight]:
-    """The largest of several layers, but at least some of each; in the order of the layers."""
-    least = most // (2 * len(sizes))
-    found: list[tuple[float, Weight]] = []
-    kept: list[Weight] = []
-    for k, g in enumerate(sizes):
-        a = np.abs(np.asarray(g, dtype=np.float64))
-        flat = np.where(np.isnan(a), np.inf, a).ravel()
-        order = np.argsort(-flat, kind="stable")[:most].tolist()
-        mine = [(float(flat[i]), (k, *divmod(i, a.shape[1]))) for i in order]
-        kept += [w for _, w in mine[:least]]
-        found += mine[least:]
-    found.sort(key=lambda pair: -pair[0])
-    return sorted(kept + [w for _, w in found[: most - len(kept)]])
 
 
 def _plane(y: Array, out: Array, box: tuple[float, float, float, float], loss: str) -> Plane | None:

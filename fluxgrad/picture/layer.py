@@ -192,7 +192,7 @@ def layer_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: L
     two = len(drawn) > style.LISTED // 2
     form = TWO if two else FEW if len(drawn) <= 12 else ONE
     per = math.ceil((len(drawn) + 1) / 2) if two else len(drawn) + 1
-    bars = axis((s for s in sizes), 4)
+    bars = axis(sizes, 4)
     spreads = {id(layer): _spread(flows[layer.weight]) for layer in drawn}
     middles = [s.median for s in spreads.values() if s.median > 0]
     lows = [max(s.least, s.median / 1e3) for s in spreads.values() if s.median > 0]

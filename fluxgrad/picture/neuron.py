@@ -71,7 +71,7 @@ def neuron_scene(flows: Flows, paths: dict[Tensor, str], prediction: Tensor, wha
     x = layers[0].step.inputs[0]
     batch = x.size // x.shape[-1]
 
-    chosen, least = _strongest(fluxions)
+    chosen, least = _drawn(fluxions)
     labelled = set(chosen[:10] if total > style.LABELLED else chosen)
     units = [list(range(len(c.values))) for c in columns]
     for k, column in enumerate(columns):
@@ -208,28 +208,32 @@ def _columns(flows: Flows, names: dict[Tensor, str], layers: list[Layer], skippe
     return columns
 
 
-def _strongest(fluxions: list[Array]) -> tuple[list[Weight], int]:
-    """The weights to draw, strongest first: those of all layers together, but some of each.
+def strongest(sizes: list[Array], most: int, some: bool = True) -> list[Weight]:
+    """The largest of several layers, with `some` of each at the least; in the order of the layers."""
+    least = most // (2 * len(sizes)) if some else 0
+    found: list[tuple[float, Weight]] = []
+    kept: list[Weight] = []
+    for k, g in enumerate(sizes):
+        a = np.abs(np.asarray(g, dtype=np.float64))
+        flat = np.where(np.isnan(a), np.inf, a).ravel()
+        order = np.argsort(-flat, kind="stable")[:most].tolist()
+        mine = [(float(flat[i]), (k, *divmod(i, a.shape[1]))) for i in order]
+        kept += [w for _, w in mine[:least]]
+        found += mine[least:]
+    found.sort(key=lambda pair: -pair[0])
+    return sorted(kept + [w for _, w in found[: most - len(kept)]])
 
-    Also how many of each layer that is at the least, where it makes a difference, else 0.
-    """
-    sizes = [np.where(np.isnan(g), np.inf, np.abs(g)).ravel() for g in fluxions]
-    layer = np.repeat(np.arange(len(sizes)), [a.size for a in sizes])
-    within = np.concatenate([np.arange(a.size) for a in sizes])
-    order = np.argsort(-np.concatenate(sizes), kind="stable")
-    rank = np.empty(order.size, dtype=int)  # of each weight among its own layer's
-    for k in range(len(sizes)):
-        mine = order[layer[order] == k]
-        rank[mine] = np.arange(mine.size)
-    least = style.WEIGHTS // (2 * len(sizes))
-    favoured = order[np.argsort(rank[order] >= least, kind="stable")][: style.WEIGHTS]
-    kept = order[np.isin(order, favoured)]
-    weights = []
-    for flat in kept.tolist():
-        k = int(layer[flat])
-        to, source = divmod(int(within[flat]), fluxions[k].shape[1])
-        weights.append((k, to, source))
-    return weights, 0 if np.array_equal(kept, order[: style.WEIGHTS]) else least
+
+def _drawn(fluxions: list[Array]) -> tuple[list[Weight], int]:
+    """The weights to draw, strongest first; and how many of each layer that is at the least, where it makes a difference."""
+
+    def size(weight: Weight) -> float:
+        g = abs(float(fluxions[weight[0]][weight[1:]]))
+        return np.inf if np.isnan(g) else g
+
+    chosen = strongest(fluxions, style.WEIGHTS)
+    alike = chosen == strongest(fluxions, style.WEIGHTS, some=False)
+    return sorted(chosen, key=lambda w: -size(w)), 0 if alike else style.WEIGHTS // (2 * len(fluxions))
 
 
 # How it looks

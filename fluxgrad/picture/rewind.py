@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fluxgrad.picture import style
-from fluxgrad.picture.history import GRID, NO_NUMBER, Column, Frame, History, Plan, Plane, kilobytes, strongest
+from fluxgrad.picture.history import GRID, NO_NUMBER, Column, Frame, History, Plan, Plane, kilobytes
 from fluxgrad.picture.layout import crossing
-from fluxgrad.picture.neuron import Weight
+from fluxgrad.picture.neuron import Weight, strongest
 from fluxgrad.picture.page import Page, page, part
 from fluxgrad.picture.scene import flow, plain, shown, text_width
 from fluxgrad.picture.svg import Scale

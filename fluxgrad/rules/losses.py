@@ -64,15 +64,15 @@ def loss(
 
         return pull
 
-    run = core[0] if core else None
+    run: Any = core[0] if core else None  # (asked only where there is a core)
 
     def forward(z: Array, t: Array, reduction: str = "none", **options: Any) -> tuple[Any, Any]:
         n = None
         if reduction == "none":
-            L, saved = run(z, t, False, **options)  # type: ignore[misc]  # (a kernel where there is a core)
+            L, saved = run(z, t, False, **options)
         else:
             n = 1
-            L, saved = run(z, t, True, **options)  # type: ignore[misc]
+            L, saved = run(z, t, True, **options)
             if reduction == "mean":
                 n = examples(z) if classes else z.size
                 L = L / n if n else np.full((), np.nan, L.dtype)
@@ -466,7 +466,8 @@ class _Classes:
         return at
 
     def sum(self, x: Array) -> Array:
-        return np.add.reduce(x, self.axis)  # type: ignore[no-any-return]
+        total: Array = np.add.reduce(x, self.axis)
+        return total
 
     def along(self, x: Any) -> Any:
         """One number a row, to go with rows of classes."""

@@ -15,7 +15,8 @@ import pytest
 from browser import Window, chromium  # noqa: F401
 
 import fluxgrad as fg
-from fluxgrad.picture.history import CANDIDATES, FRAMES, GRID, kilobytes, strongest
+from fluxgrad.picture.history import CANDIDATES, FRAMES, GRID, kilobytes
+from fluxgrad.picture.neuron import strongest
 from fluxgrad.picture.page import part
 
 X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
