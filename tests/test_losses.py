@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -920,6 +921,80 @@ def test_memory_stays_flat_and_a_second_sweep_gives_the_same(name, p, t, how):
         assert min(grown) < 300, grown  # a leak would be 600 or more each time; another thread's objects are not
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(("name", "p", "t", "how"), CASES.values(), ids=CASES)
+def test_who_writes_to_a_gradient_changes_no_later_sweep(name, p, t, how):
+    for reduction in REDUCTIONS:
+        a = leaf(p)
+        L = getattr(losses, name)(a, t, reduction=reduction, **how)
+        L.backward(np.ones(L.shape))
+        first = a.grad.copy()
+        a.grad[...] = 7
+        a.grad = None
+        L.backward(np.ones(L.shape))
+        np.testing.assert_array_equal(a.grad, first)
+
+
+SINGLE = {
+    name: CASES[name]
+    for name in CASES
+    if CASES[name][0] not in ("info_nce", "nt_xent") and not {"weight", "alpha", "pos_weight"} & CASES[name][3].keys()
+}
+
+
+@pytest.mark.parametrize(("name", "p", "t", "how"), SINGLE.values(), ids=SINGLE)
+@pytest.mark.parametrize("factor", [np.float32(0.3), np.float32(2.0**100), np.float32(-1)])
+def test_what_multiplies_a_loss_costs_it_no_digits(name, p, t, how, factor):
+    """c·L sends back c·L̇, rounded once: no gradient is rounded, or lost below the normal range, before it is multiplied."""
+    p, t = p.astype(np.float32), t.astype(np.float32) if t.dtype.kind == "f" else t
+    shift = np.zeros_like(p)
+    if name in ("cross_entropy", "focal_loss", "kl_div_with_logits") and p.ndim > 1:
+        shift[:, 0] = -95  # of this class p is 1e-41 or less, of which float32 holds few digits
+    single, double = leaf(p + shift), leaf((p + shift).astype(np.float64))
+    loss = getattr(losses, name)
+    (loss(single, t, **how) * factor).backward()
+    (loss(double, t, **how) * np.float64(factor)).backward()
+    regression = name in ("mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss")
+    np.testing.assert_allclose(single.grad, double.grad, rtol=3.6e-7 if regression else 6e-8, atol=1e-45)
+    assert single.grad.dtype == np.float32
+
+
+@pytest.mark.parametrize(("name", "p", "t"), [
+    ("binary_cross_entropy_with_logits", (40_000,), "soft"), ("sigmoid_focal_loss", (40_000,), "hard"),
+    ("binary_cross_entropy", (40_000,), "soft"), ("kl_div", (40_000,), "soft"), ("cross_entropy", (1_100, 1_000), "labels"),
+    ("cross_entropy", (60_000, 20), "labels"), ("focal_loss", (1_100, 1_000), "labels"), ("kl_div_with_logits", (1_100, 100), "logits"),
+    ("huber_loss", (40_000,), "logits"),
+])  # fmt: skip
+def test_many_examples_are_computed_as_few_are(name, p, t):
+    """What is computed piece by piece equals what is computed of a part alone."""
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=p).astype(np.float32) * 3
+    if name in ("binary_cross_entropy", "kl_div"):
+        z = rng.random(p).astype(np.float32)
+    t = {
+        "soft": lambda: rng.random(p).astype(np.float32), "hard": lambda: rng.integers(0, 2, p).astype(np.float32),
+        "labels": lambda: rng.integers(0, p[-1], p[0]), "logits": lambda: rng.normal(size=p).astype(np.float32),
+    }[t]()  # fmt: skip
+    loss = getattr(losses, name)
+    whole, each = leaf(z), leaf(z)
+    loss(whole, t, reduction="mean").backward()
+    n = z.size if z.shape == t.shape and name != "kl_div_with_logits" else len(z)
+    upstream = rng.normal(size=len(z)).astype(np.float32)
+    values = loss(each, t, reduction="none")
+    values.backward(upstream)
+    cuts = [0, 7, len(z) // 2 + 3, len(z) - 5, len(z)]
+    for a, b in pairwise(cuts):
+        if b - a > 1_000:
+            a = b - 1_000
+        part = leaf(z[a:b])
+        L = loss(part, t[a:b], reduction="none")
+        np.testing.assert_allclose(values.data[a:b], L.data, rtol=2e-7)
+        L.backward(np.ones_like(L.data))
+        np.testing.assert_allclose(whole.grad[a:b], part.grad.astype(float) / n, rtol=2e-7, atol=1e-45)
+        part.grad = None
+        L.backward(upstream[a:b])
+        np.testing.assert_allclose(each.grad[a:b], part.grad, rtol=2e-7, atol=1e-45)
 
 
 def test_a_write_to_targets_weights_or_labels_between_forward_and_sweep():

@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 
 from fluxgrad.rules.elementwise import sigmoid, softplus
 from fluxgrad.rules.fused import log_softmax, logsumexp, softmax
-from fluxgrad.rules.kinds import Fused, Kernel, fused, number, part, sample
+from fluxgrad.rules.kinds import Fused, fused, number, ones, part, sample
 from fluxgrad.rules.linear import over
 
 Array = NDArray[Any]
+Core = Callable[..., tuple[Any, Any]]
+_INTP, _SINGLE, _DOUBLE = np.dtype(np.intp), np.dtype(np.float32), np.dtype(np.float64)
 
 # ----- A loss from its core -----
 
@@ -32,16 +34,18 @@ def loss(
     form: str,
     value: Callable[..., Any],
     *signals: Callable[..., Any],
-    core: Kernel | None = None,
+    core: Core | None = None,
+    to_target: Callable[..., Any] | None = None,
     classes: bool = False,
     name: str,
     choice: str | None = None,
 ) -> Fused:
     """A loss's row: the value and the signals of one example, and the reduction, which every loss shares.
 
-    `classes`: an example is a row of classes, not one number. `core` is a kernel of it where digits or speed ask for one:
-    forward(*arrays, summed, **options) gives the losses of the examples, or their sum, and back(g, saved, room) takes one number
-    or one an example for g (and no use of the room). The losses may have more digits than the input: they are rounded here.
+    `classes`: an example is a row of classes, not one number. `core` computes both at once where digits or speed ask for it,
+    of arrays of one dtype that need no stretching: core(z, t, by, **options) gives the sum of the losses, and the signal times
+    `by` in z's dtype; for by = None the loss of each example, and the signal, of which both may have more digits than z. Neither
+    is kept by anybody else. to_target(z, t, **options) is the target's signal, where it is not just the other's, turned round.
     """
 
     def examples(x: Array) -> int:
@@ -64,34 +68,53 @@ def loss(
 
         return pull
 
-    run: Any = core[0] if core else None  # (asked only where there is a core)
+    run: Any = core  # (asked only where there is one)
 
     def forward(z: Array, t: Array, reduction: str = "none", **options: Any) -> tuple[Any, Any]:
-        n = None
-        if reduction == "none":
-            L, saved = run(z, t, False, **options)
-        else:
-            n = 1
-            L, saved = run(z, t, True, **options)
-            if reduction == "mean":
-                n = examples(z) if classes else z.size
-                L = L / n if n else np.full((), np.nan, L.dtype)
-        dtype = z.dtype if saved is not None or t.dtype.kind != "f" else np.result_type(z, t)
-        return L if L.dtype is dtype else L.astype(dtype), saved and (saved, n)
+        fits = z.dtype is t.dtype and z.shape == t.shape
+        if classes:
+            fits = z.ndim == 2 and (fits or (t.ndim == 1 and t.dtype is _INTP))
+        if not fits:
+            return reduced(z, t, reduction=reduction, **options), None
+        by = None if reduction == "none" else 1.0
+        if reduction == "mean":
+            n = len(z) if classes else z.size
+            by = 1 / (n or 1)
+        L, signal = run(z, t, by, **options)
+        if reduction == "mean":
+            L = L / n if n else np.nan
+        return np.asarray(L, z.dtype), ([signal], by, z, t, options)
 
-    def back(send: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
-        def scaled(g: Any, saved: Any, room: Any) -> Any:
-            saved, n = saved
-            c = send(g if n is None else g.item() / (n or 1), saved, room)
-            return c if type(c) is np.ndarray else np.asarray(c)
+    def back(g: Any, saved: Any, room: Any) -> Array:
+        ready, by, z, t, options = saved
+        if by is None:
+            return _rounded(ready[0], g, z)
+        g = g.item() * by
+        # It is given away once, since it may be written to; and what is rounded already is not multiplied by anything.
+        signal = ready.pop() if ready and g == by else run(z, t, g, **options)[1]
+        return signal if type(signal) is np.ndarray else np.asarray(signal, z.dtype)
 
-        return scaled
+    def back_to_target(g: Any, saved: Any, room: Any) -> Array:
+        _, by, z, t, options = saved
+        if to_target is None:
+            return np.negative(back(g, saved, room))
+        return _rounded(to_target(z, t, **options), g if by is None else g.item() * by, z)
 
-    kernel = (forward, list(map(back, core[1]))) if core else None
+    kernel = (forward, [back, back_to_target]) if core else None
     row = fused(form, reduced, *map(pull_of, signals), kernel=kernel, name=name, choice=choice)
     code = value.__code__
     row._options = ("reduction", *code.co_varnames[len(signals) : code.co_argcount])
     return row
+
+
+def _rounded(signal: Array, g: Any, like: Array) -> Array:
+    """A signal, perhaps of more digits, times what arrives, rounded to the dtype of the input."""
+    if type(g) is float:
+        g = number(g, signal.dtype)  # (a ufunc takes a kept array in half the time of a Python number)
+    elif 0 < g.ndim < signal.ndim:
+        g = g[..., None]  # one of each row
+    rounded: Array = np.multiply(signal, g, np.empty_like(signal, like.dtype))
+    return rounded
 
 
 RUN = 1024  # so many products are added one after the other; more, in pairs of such sums, which keeps their digits
@@ -112,42 +135,58 @@ def _dot(a: Array, b: Array) -> Any:
     return total if abs(total) < np.inf or a.dtype.itemsize >= 8 else a.astype(np.float64).dot(b.astype(np.float64))
 
 
+def _factor(by: float, dtype: np.dtype[Any]) -> Any:
+    """A number to multiply by; in float16 that of a mean would soon be 0."""
+    return number(by, dtype if dtype.itemsize > 2 else _SINGLE)
+
+
 def _total(a: Array) -> Any:
+    if a.size <= RUN and a.dtype is _DOUBLE:  # (for few, `reduce` takes three times as long)
+        return a.ravel().dot(ones(a.size, a.dtype))
     return np.add.reduce(a, None, np.promote_types(a.dtype, np.float64))
 
 
 # ----- Regression -----
 
 
-def _alike(p: Array, t: Array) -> bool:
-    """What kernels are for: nothing is stretched, and all of one dtype."""
-    return p.dtype is t.dtype and p.shape == t.shape
-
-
-def _squared(p: Array, t: Array, summed: bool) -> tuple[Any, Any]:
+def _squared(p: Array, t: Array, by: float | None) -> tuple[Any, Any]:
     e = p - t
-    return _dot(e, e) if summed else e * e, (e,) if p.dtype is t.dtype and p.shape == t.shape else None
+    if by is None:
+        return e * e, 2 * e
+    total = _dot(e, e)
+    e *= _factor(2 * by, e.dtype)
+    return total, e
 
 
-def _absolute(p: Array, t: Array, summed: bool) -> tuple[Any, Any]:
+def _absolute(p: Array, t: Array, by: float | None) -> tuple[Any, Any]:
     e = p - t
-    L = np.abs(e)
-    return _total(L) if summed else L, (np.sign(e),) if _alike(p, t) else None
+    s = np.sign(e)
+    if by is None:
+        return np.abs(e), s
+    total = _total(np.abs(e))
+    s *= _factor(by, s.dtype)
+    return total, s
 
 
-def _clipped(p: Array, t: Array, summed: bool, delta: float) -> tuple[Any, Any]:
+def _clipped(p: Array, t: Array, by: float | None, delta: float) -> tuple[Any, Any]:
     """d = clip(r, −δ, δ) is the signal, and L = d·(r − d/2) on both sides of δ."""
     r = p - t
-    d = np.clip(r, -delta, delta)  # (`where` on an unpredictable mask costs thirty times as much)
-    return _less_half(d, d, r, summed), (d,) if _alike(p, t) else None
+    d = r.clip(-delta, delta)  # (`where` on an unpredictable mask costs thirty times as much)
+    L = _less_half(d, d, r, by is not None)
+    if by is not None:
+        d *= _factor(by, d.dtype)
+    return L, d
 
 
-def _smoothed(p: Array, t: Array, summed: bool, beta: float) -> tuple[Any, Any]:
+def _smoothed(p: Array, t: Array, by: float | None, beta: float) -> tuple[Any, Any]:
     """s = d/β is the signal, d = clip(r, −β, β), and L = s·(r − d/2): r² is not made, which could underflow."""
     r = p - t
-    d = np.clip(r, -beta, beta)
+    d = r.clip(-beta, beta)
     s = d / beta
-    return _less_half(s, d, r, summed), (s,) if _alike(p, t) else None
+    L = _less_half(s, d, r, by is not None)
+    if by is not None:
+        s *= _factor(by, s.dtype)
+    return L, s
 
 
 def _less_half(s: Array, d: Array, r: Array, summed: bool) -> Any:
@@ -159,16 +198,6 @@ def _less_half(s: Array, d: Array, r: Array, summed: bool) -> Any:
             return total
     each = s * (r - 0.5 * d)
     return _total(each) if summed else each
-
-
-def _times(factor: int) -> Callable[[Any, Any, Any], Any]:
-    """What is sent back, from the signal up to a factor."""
-
-    def back(g: Any, saved: Any, room: Any) -> Any:
-        s = saved[0]
-        return s * (number(factor * g, s.dtype) if type(g) is float else factor * g)
-
-    return back
 
 
 def _huber(p: Any, t: Any, delta: float) -> Any:
@@ -192,71 +221,15 @@ def _smooth_signal(p: Any, t: Any, beta: float) -> Any:
 
 
 mse = loss("(p − t)²", lambda p, t: (p - t) * (p - t), lambda p, t: 2 * (p - t), lambda p, t: -2 * (p - t),
-           core=(_squared, [_times(2), _times(-2)]), name="mse_loss")  # fmt: skip
+           core=_squared, name="mse_loss")  # fmt: skip
 l1 = loss("|p − t|", lambda p, t: np.abs(p - t), lambda p, t: np.sign(p - t), lambda p, t: -np.sign(p - t),
-          core=(_absolute, [_times(1), _times(-1)]), name="l1_loss", choice="0 at p = t")  # fmt: skip
+          core=_absolute, name="l1_loss", choice="0 at p = t")  # fmt: skip
 huber = loss("huber(p − t)", _huber, _huber_signal, lambda p, t, delta: -_huber_signal(p, t, delta),
-             core=(_clipped, [_times(1), _times(-1)]), name="huber_loss",
-             choice="at |p − t| = δ both sides agree")  # fmt: skip
+             core=_clipped, name="huber_loss", choice="at |p − t| = δ both sides agree")  # fmt: skip
 smooth_l1 = loss("smooth_l1(p − t)", _smooth, _smooth_signal, lambda p, t, beta: -_smooth_signal(p, t, beta),
-                 core=(_smoothed, [_times(1), _times(-1)]), name="smooth_l1_loss",
-                 choice="at |p − t| = β both sides agree")  # fmt: skip
+                 core=_smoothed, name="smooth_l1_loss", choice="at |p − t| = β both sides agree")  # fmt: skip
 
 # ----- In float64, and rounded once -----
-
-PIECE = 15000  # numbers at once: what is computed of them stays in a cache
-ROWS = 48000  # the same for rows of classes, of which less is kept at once
-
-
-def _exact(
-    core: Callable[..., Any], to_target: Callable[..., Any], otherwise: Callable[..., Any] | None = None
-) -> Kernel:
-    """The kernel of a core that computes with more digits than it is given, piece by piece.
-
-    core(z, t, **options) gives the value of each example; the signal; and None, or a number for each row by which its signal is
-    still to be multiplied. to_target(z, t, **options) gives the signal to the target, which few ask for. Both see flat arrays
-    of one shape; or, where there is an `otherwise`, which computes what does not fit, rows of classes, and rows or labels.
-    """
-    classes = otherwise is not None
-
-    def forward(z: Array, t: Array, summed: bool, **options: Any) -> tuple[Any, Any]:
-        fits = _alike(z, t)
-        if otherwise is None:
-            x, y = (z, t) if fits else np.broadcast_arrays(z, t)
-            value, signal, scale = pieces(x.reshape(-1), y.reshape(-1), PIECE, summed, options)
-            value = value if summed else value.reshape(x.shape)
-            return value, (signal.reshape(z.shape), scale, z, t, options) if fits else None
-        if z.ndim != 2 or not (fits or (t.dtype is _INTP and t.ndim == 1)):
-            value = np.asarray(otherwise(z, t, **options))
-            return _total(value) if summed else value, None
-        value, signal, scale = pieces(z, t, ROWS // (z.shape[1] or 1) or 1, summed, options)
-        return value, (signal, scale, z, t, options)
-
-    def pieces(z: Array, t: Array, step: int, summed: bool, options: dict[str, Any]) -> tuple[Any, Array, Any]:
-        n = len(z)
-        if n <= step:
-            value, signal, scale = core(z, t, **options)
-            return _total(value) if summed else value, signal, scale
-        wide = np.promote_types(z.dtype, np.float64)
-        values, signal = np.empty(-(-n // step) if summed else n, wide), np.empty(z.shape, wide)
-        scale = np.empty(n, wide) if classes else None
-        for i, k in enumerate(range(0, n, step)):
-            part = slice(k, k + step)
-            value, signal[part], by = core(z[part], t[part], **options)
-            values[i if summed else part] = _total(value) if summed else value
-            if scale is not None:
-                scale[part] = by
-        return _total(values) if summed else values, signal, scale
-
-    def back(g: Any, saved: Any, room: Any) -> Array:
-        signal, scale, z, _, _ = saved
-        return _rounded(signal, g if scale is None else scale * g, z)
-
-    def back_to_target(g: Any, saved: Any, room: Any) -> Array:
-        *_, z, t, options = saved
-        return _rounded(to_target(z if classes else _wide(z), t, **options), g, z)
-
-    return forward, [back, back_to_target]
 
 
 def _wide(x: Array) -> Array:
@@ -264,71 +237,99 @@ def _wide(x: Array) -> Array:
     return x.astype(np.float64) if x.dtype.itemsize < 8 else x
 
 
-def _rounded(signal: Array, g: Any, like: Array) -> Array:
-    """A signal of many digits, times what arrives, rounded to the dtype of the input."""
-    if type(g) is float:
-        g = number(g, signal.dtype)  # (a ufunc takes a kept array in half the time of a Python number)
-    elif 0 < g.ndim < signal.ndim:
-        g = g[..., None]  # one of each row
-    rounded: Array = np.multiply(signal, g, np.empty_like(signal, like.dtype))
-    return rounded
+def _exact(core: Callable[..., Any], piece: int = 16_000, classes: bool = False) -> Core:
+    """A core that computes with more digits than it is given, so many numbers at a time, so that they stay in a cache.
+
+    core(z, t, by, out, **options) gives the loss of each example, and writes the signal times `by` to `out`, which rounds it.
+    It sees flat arrays of one shape, or rows of classes, and rows or labels.
+    """
+
+    def run(z: Array, t: Array, by: float | None, **options: Any) -> tuple[Any, Array]:
+        x, y = (z, t) if classes else (z.reshape(-1), t.reshape(-1))
+        n, wide = len(x), np.promote_types(z.dtype, np.float64)
+        dtype, factor = (wide, 1.0) if by is None else (z.dtype, by)
+        few = classes and z.shape[1] <= FEW
+        signal = np.empty(x.shape[::-1], dtype).T if few else np.empty(x.shape, dtype)
+        step = max(piece // max(z.shape[1], 1), 1) if classes else piece
+        if n <= step:
+            values = core(x, y, factor, signal, **options)
+        else:
+            values = np.empty(n, wide)
+            for k in range(0, n, step):
+                part = slice(k, k + step)
+                values[part] = core(x[part], y[part], factor, signal[part], **options)
+        if by is not None:
+            values = _total(values)
+        elif not classes:
+            values = values.reshape(z.shape)
+        return values, signal if classes else signal.reshape(z.shape)
+
+    return run
 
 
 # ----- Two classes -----
 
 
-@lru_cache(16)
-def _zeros(n: int) -> Array:
-    return np.zeros(n)
+FAR = 700.0  # exp of it is not infinite
 
 
-def _sides(z: Array) -> tuple[Array, Array, Array, Array, Array]:
-    """max(z, 0), min(z, 0), exp of the smaller of z and 0, of −z and 0, and e = exp(−|z|), their product.
-
-    (No `where`, which costs more on an unpredictable mask than the exponential that it would save; and an array of zeros,
-    since NumPy's maximum with a plain 0 takes three times as long.)
-    """
-    zeros = _zeros(len(z))
-    up, down = np.maximum(z, zeros), np.minimum(z, zeros)
-    p, q = np.exp(down), np.exp(-up)  # one of them is 1; over 1 + e they are σ(z) and σ(−z)
-    return up, down, p, q, p * q
+def _odds(away: Array) -> tuple[Array, Array, Array]:
+    """Of −s, s the logit of the true class: exp(−s), the odds against it; 1 + exp(−s); and c = ln(1 + exp(−s)), its surprise."""
+    e = _wide(np.clip(away, None, FAR))
+    np.exp(e, e)
+    return e, e + 1, np.log1p(e)
 
 
-def _logistic(z: Array, t: Array) -> tuple[Any, ...]:
-    z, t = _wide(z), _wide(t)
-    up, down, p, q, e = _sides(z)
-    l, rest = np.log1p(e), 1 - t
-    e += 1
-    p *= rest
-    q *= t
-    p -= q
-    p /= e
-    with np.errstate(invalid="ignore"):
-        up *= rest
-        down *= t
-        l += up
-        l -= down
-        if np.isnan(np.add.reduce(l)):  # something is infinite
-            l[np.isinf(z) & (t == (z > 0))] = 0  # 0 · ∞ is 0 here
-    return l, p, None
+def _beyond(c: Array, away: Array) -> None:
+    """There exp(−s) is infinite, and c is −s."""
+    beyond = away > FAR
+    if beyond.any():
+        c[beyond] = away[beyond]
+
+
+def _logistic(z: Array, t: Array, by: float, out: Array) -> Any:
+    """From the nearer label, 0 or 1, of which t is at most ½ away, by d: L is the surprise at the label, less d·z, and the signal
+    that of the label, less d. All but d·z and the exponential is exact in the dtype of the input. Labels have no d."""
+    label = np.rint(t.clip(0, 1))
+    d = t - label
+    side = 1 - (label + label)
+    away = z * side
+    e, more, c = _odds(away)
+    e /= more
+    e *= _wide(side)
+    soft = d.any()
+    if soft:
+        e -= _wide(d)
+    np.multiply(e, by, out)
+    _beyond(c, away)
+    if soft:
+        with np.errstate(invalid="ignore"):
+            tilt = _wide(d) * z
+            c -= tilt
+        if np.isnan(np.add.reduce(c)):  # something is infinite
+            c[np.isinf(z)] = np.where((d == 0) & (away < 0), 0, np.inf)[np.isinf(z)]
+    return c
 
 
 logistic = loss(
     "logistic(z, t)", lambda z, t: t * softplus(-z) + (1 - t) * softplus(z),
     lambda z, t: (1 - t) * part("p", sigmoid(z)) - t * part("q", sigmoid(-z)),  # p − t, with no digit lost as p nears t
-    lambda z, t: -z, core=_exact(_logistic, lambda z, t: -z), name="binary_cross_entropy_with_logits",
+    lambda z, t: -z, core=_exact(_logistic), to_target=lambda z, t: -z, name="binary_cross_entropy_with_logits",
 )  # fmt: skip
 
 
-def _bernoulli(p: Array, t: Array) -> tuple[Any, ...]:
+def _bernoulli(p: Array, t: Array, by: float, out: Array) -> Any:
     """0 · ln 0 and 0/0 are 0: what cannot happen does not count."""
     p, t = _wide(p), _wide(t)
     p0, p1 = np.where(t == 0, 1, p), np.where(t == 1, 0, p)
     with np.errstate(divide="ignore"):  # at p = 0 or 1 with the other label L is infinite, and so is its signal
-        return -(t * np.log(p0)) - (1 - t) * np.log1p(-p1), (1 - t) / (1 - p1) - t / p0, None
+        np.multiply((1 - t) / (1 - p1) - t / p0, by, out)
+        L: Array = -(t * np.log(p0)) - (1 - t) * np.log1p(-p1)
+    return L
 
 
 def _log_odds(p: Array, t: Array) -> Any:
+    p = _wide(p)
     with np.errstate(divide="ignore"):
         return np.log1p(-p) - np.log(p)
 
@@ -336,7 +337,7 @@ def _log_odds(p: Array, t: Array) -> Any:
 bernoulli = loss(
     "bernoulli(p, t)", lambda p, t: -(t * np.log(p) + (1 - t) * np.log(1 - p)),
     lambda p, t: (1 - t) / (1 - p) - t / p, lambda p, t: np.log(1 - p) - np.log(p),
-    core=_exact(_bernoulli, _log_odds), name="binary_cross_entropy",
+    core=_exact(_bernoulli), to_target=_log_odds, name="binary_cross_entropy",
 )  # fmt: skip
 
 
@@ -367,36 +368,31 @@ def _power(q: Array, gamma: float) -> Any:
     return np.sqrt(q) if gamma == 0.5 else np.power(q, gamma)
 
 
-def _focal_pass(z: Array, t: Array, gamma: float, alpha: float | None = None) -> tuple[Any, ...]:
-    """α_t q^γ c, and the signal −(2t − 1) α_t q^γ (γ p c + q); (1 − α) − t is α_t in size, with the sign of 1 − 2t."""
-    side = t + t - 1
-    _, down, p, q, e = _sides(_wide(side * z))
-    c = np.log1p(e)
-    c -= down  # softplus(−s)
-    e += 1
-    q /= e
-    p /= e
+def _focal_pass(z: Array, t: Array, by: float, out: Array, gamma: float, alpha: float | None = None) -> Any:
+    """With s = (2t − 1)z, p = 1/(1 + exp(−s)) and q = p exp(−s): α_t q^γ c, and the signal (1 − 2t) α_t q^γ (γ p c + q).
+    α_t (1 − 2t) is (1 − α) − t."""
+    side = 1 - (t + t)
+    away = z * side
+    e, more, c = _odds(away)
+    p = number(1, e.dtype) / more
+    q = np.multiply(p, e, e)
     far = _power(q, gamma)
-    if alpha is None:
-        far *= -side
-    else:
-        far *= (1 - alpha) - _wide(t)
-    with np.errstate(invalid="ignore"):
-        p *= c
-        if np.isnan(np.add.reduce(p)):  # something is infinite
-            p[np.isinf(down)] = 0  # 0 · ∞ is 0 here
+    far *= _wide(side) if alpha is None else (1 - alpha) - _wide(t)
+    p *= c
     p *= gamma
     p += q
     p *= far
+    np.multiply(p, by, out)
+    _beyond(c, away)
     c *= np.abs(far, far)
-    return c, p, None
+    return c
 
 
 focal = loss(
     "focal(z, t)", _focal,
     lambda z, t, gamma, alpha=None: (2 * t - 1) * _focal_s(z, t, gamma, alpha),
     lambda z, t, gamma, alpha=None: _focal_t(z, t, gamma, alpha),
-    core=_exact(_focal_pass, lambda z, t, gamma, alpha=None: _focal_t(z, t, gamma, alpha)), name="sigmoid_focal_loss",
+    core=_exact(_focal_pass), to_target=lambda z, t, gamma, alpha=None: _focal_t(_wide(z), t, gamma, alpha), name="sigmoid_focal_loss",
 )  # fmt: skip
 
 # ----- Many classes: the sum over all but the true one -----
@@ -424,7 +420,7 @@ def _surprise_t(z: Any, t: Any) -> Any:
     return logsumexp(z, axis=-1, keepdims=True) - z
 
 
-_INTP = np.dtype(np.intp)
+MANY = 512_000  # numbers at once of rows of classes: what an outer cache holds; less costs more in calls than it saves
 FEW = 64  # classes: NumPy reduces along the first axis several times faster than along a short last one
 
 
@@ -473,8 +469,8 @@ class _Classes:
         """One number a row, to go with rows of classes."""
         return x[:, None] if self.axis else x
 
-    def signal(self, s: Array) -> Array:
-        return s if self.axis else s.T
+    def unlaid(self, x: Array) -> Array:
+        return x if self.axis else x.T
 
     def all_but_the_largest(self) -> tuple[Array, Array]:
         """R = Σ exp(z − m) − 1, and where the largest are."""
@@ -486,11 +482,25 @@ class _Classes:
         return R, top
 
 
+def _send(signal: Array, by: Any, out: Array) -> None:
+    """Signals in rows, each times its own number, rounded to the dtype of `out`; all laid out as `_Classes` is."""
+    k = out.shape[1]
+    if k <= FEW:
+        np.multiply(signal, by, out.T)
+        return
+    with np.errstate():  # (which puts the size back)
+        if (
+            k < np.getbufsize()
+        ):  # else NumPy copies `by` to the length of as many rows as fit, which costs more than the product
+            np.setbufsize(-(-k // 16) * 16)
+        np.multiply(signal, by[:, None], out)
+
+
 def _one_aside(z: Array, t: Array) -> tuple[Any, ...]:
     """For each label Q, the sum of exp(z − m) without the label's own, which is `mine`; S = Q + mine; and the surprise c.
 
     No digit is lost where the label has nearly all of the probability: Q is a sum of small numbers then, and c is ln(1 + Q/mine).
-    The signal is exp(z − m)/S, but −Q/S at the label: it comes without the 1/S, in rows.
+    The signal is exp(z − m)/S, but −Q/S at the label: it comes without the 1/S, laid out as `_Classes` is.
 
     float32 does not need m: in float64, exp of most logits neither overflows nor comes near to 0. Where one does, S/mine and
     1/mine tell (which are NaN, too, where there is an ∞), and it is done again with m.
@@ -500,32 +510,35 @@ def _one_aside(z: Array, t: Array) -> tuple[Any, ...]:
     if z.dtype.itemsize < 8:
         e = z.T.astype(np.float64, order="C") if few else z.astype(np.float64)
         at = t * n + _count(n) if few else _count(n) * k + t
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        row = ones(k, e.dtype)
+        with np.errstate(all="ignore"):
             np.exp(e, e)
             mine = e.take(at)
             e.put(at, 0)
-            Q = np.add.reduce(e, 0 if few else 1)
+            Q = row.dot(e) if few else e.dot(row)
             S, less = Q + mine, np.reciprocal(mine)
-            if (S + number(1e-80, S.dtype)).dot(less) < 1e200:
+            if (S + number(1e-40, S.dtype)).dot(less) < 1e200:
                 e.put(at, -Q)
-                return e.T if few else e, Q, mine, S, np.log1p(Q * less)
+                less *= Q
+                return e, Q, mine, S, np.log1p(less)
     rows = _Classes(z)
     at = rows.at(t)
     mine = rows.e.take(at)
     rows.e.put(at, 0)
     Q = rows.sum(rows.e)
     rows.e.put(at, -Q)
-    return rows.signal(rows.e), Q, mine, Q + mine, np.log1p(Q + (mine - 1)) - rows.d.take(at)
+    return rows.e, Q, mine, Q + mine, np.log1p(Q + (mine - 1)) - rows.d.take(at)
 
 
-def _one_pass(z: Array, t: Array) -> tuple[Any, ...]:
+def _one_pass(z: Array, t: Array, by: float, out: Array) -> Any:
     if t.ndim == 2:
-        return _soft_pass(z, t)
+        return _soft_pass(z, t, by, out)
     signal, _, _, S, c = _one_aside(z, t)
-    return c, signal, np.reciprocal(S)
+    _send(signal, by / S, out)
+    return c
 
 
-def _soft_pass(z: Array, t: Array) -> tuple[Any, ...]:
+def _soft_pass(z: Array, t: Array, by: float, out: Array) -> Any:
     """The signal is p·Σt − t, as ((Σt − t)·exp(z − m) − t·Q)/S, Q being the sum over the other classes."""
     rows = _Classes(z)
     e, d, t = rows.e, rows.d, rows.laid(t)
@@ -533,17 +546,17 @@ def _soft_pass(z: Array, t: Array) -> tuple[Any, ...]:
     Q = rows.along(1 + R) - e
     Q.put(top, R)
     total = rows.sum(t)
-    c = rows.sum(t * np.where(t == 0, 0, -d)) + total * np.log1p(R)
-    return c, rows.signal((rows.along(total) - t) * e - t * Q), 1 / (1 + R)
+    _send((rows.along(total) - t) * e - t * Q, by / (1 + R), out)
+    return rows.sum(t * np.where(t == 0, 0, -d)) + total * np.log1p(R)
 
 
 def _soft_target(z: Array, t: Array) -> Array:
     rows = _Classes(z)
-    return rows.signal(rows.along(np.log1p(rows.all_but_the_largest()[0])) - rows.d)
+    return rows.unlaid(rows.along(np.log1p(rows.all_but_the_largest()[0])) - rows.d)
 
 
-surprise = loss("cross_entropy(z, t)", _surprise, _surprise_z, _surprise_t,
-                core=_exact(_one_pass, _soft_target, otherwise=_surprise), classes=True, name="cross_entropy")  # fmt: skip
+surprise = loss("cross_entropy(z, t)", _surprise, _surprise_z, _surprise_t, core=_exact(_one_pass, MANY, True),
+                to_target=_soft_target, classes=True, name="cross_entropy")  # fmt: skip
 
 
 def _focal_parts(z: Any, t: Any) -> tuple[Any, Any, Any, Any]:
@@ -569,30 +582,33 @@ def _softmax_focal_t(z: Any, t: Any, gamma: float) -> Any:
     return -np.exp(gamma * _focal_parts(z, t)[2]) * z
 
 
-def _softmax_focal_pass(z: Array, t: Array, gamma: float) -> tuple[Any, ...]:
+def _softmax_focal_pass(z: Array, t: Array, by: float, out: Array, gamma: float) -> Any:
     """The signal is w·exp(z − m)/Q, and −w at the label, w = q^γ (q + γ p_t c); w/Q = q^γ (1 + γ c exp(z_t − m)/Q)/S."""
     if t.ndim == 2:
-        return _softmax_focal(z, t, gamma), _softmax_focal_z(z, t, gamma), np.ones(len(z))
+        np.multiply(_softmax_focal_z(z, t, gamma), by, out)
+        return _softmax_focal(z, t, gamma)
     signal, Q, mine, S, c = _one_aside(z, t)
     far = _power(Q / S, gamma)
     alone = Q == 0
     ratio = np.where(alone, 1, mine * np.minimum(c, 1e300) / np.where(alone, 1, Q))  # (0 · ∞ is 0 here)
-    return far * c, signal, far * (1 + gamma * ratio) / S
+    _send(signal, by * far * (1 + gamma * ratio) / S, out)
+    return far * c
 
 
 softmax_focal = loss(
     "softmax_focal(z, t)", _softmax_focal, _softmax_focal_z, _softmax_focal_t,
-    core=_exact(_softmax_focal_pass, _softmax_focal_t, otherwise=_softmax_focal), classes=True, name="focal_loss",
+    core=_exact(_softmax_focal_pass, MANY, True), to_target=_softmax_focal_t, classes=True, name="focal_loss",
 )  # fmt: skip
 
 # ----- Divergence -----
 
 
-def _pointwise(x: Array, t: Array) -> tuple[Any, ...]:
+def _pointwise(x: Array, t: Array, by: float, out: Array) -> Any:
     """0 · ln 0 is 0, also where x is −∞."""
     x, t = _wide(x), _wide(t)
+    np.multiply(t, -by, out)
     never = t == 0
-    return t * (np.log(np.where(never, 1, t)) - np.where(never, 0, x)), -t, None
+    return t * (np.log(np.where(never, 1, t)) - np.where(never, 0, x))
 
 
 def _pointwise_t(x: Array, t: Array) -> Any:
@@ -607,9 +623,10 @@ def _log_parts(x: Array, t: Array) -> tuple[Array, Array]:
     return p, np.where(never, 0, t) - np.where(never, 0, x)
 
 
-def _pointwise_log(x: Array, t: Array) -> tuple[Any, ...]:
+def _pointwise_log(x: Array, t: Array, by: float, out: Array) -> Any:
     p, u = _log_parts(x, t)
-    return p * u, -p, None
+    np.multiply(p, -by, out)
+    return p * u
 
 
 def _pointwise_log_t(x: Array, t: Array) -> Any:
@@ -618,9 +635,9 @@ def _pointwise_log_t(x: Array, t: Array) -> Any:
 
 
 kl = loss("kl_div(x, t)", lambda x, t: t * (np.log(t) - x), lambda x, t: -t, lambda x, t: np.log(t) + 1 - x,
-          core=_exact(_pointwise, _pointwise_t), name="kl_div")  # fmt: skip
+          core=_exact(_pointwise), to_target=_pointwise_t, name="kl_div")  # fmt: skip
 kl_log = loss("kl_div_log_target(x, t)", lambda x, t: np.exp(t) * (t - x), lambda x, t: -np.exp(t), lambda x, t: np.exp(t) * (t - x + 1),
-              core=_exact(_pointwise_log, _pointwise_log_t), name="kl_div_log_target")  # fmt: skip
+              core=_exact(_pointwise_log), to_target=_pointwise_log_t, name="kl_div_log_target")  # fmt: skip
 
 
 def _kl_logits(z: Any, w: Any) -> Any:
@@ -696,7 +713,7 @@ def _compared(z: Array, w: Array) -> tuple[Any, ...]:
     return student, q, p, u, size < 1
 
 
-def _divergence(z: Array, w: Array) -> tuple[Any, ...]:
+def _divergence(z: Array, w: Array, by: float, out: Array) -> Any:
     """Σ p u, as Σ p (u + exp(−u) − 1), which adds Σ (q − p) = 0: no term is negative then, and none cancels. Where u < −1, p is
     small beside q, and a term is q + p (u − 1)."""
     # (What is ignored are masked classes, and rows that are not close.)
@@ -710,19 +727,20 @@ def _divergence(z: Array, w: Array) -> tuple[Any, ...]:
         if close.any():  # there they may nearly agree
             fall = np.expm1(-np.abs(u))
             s = np.where(close, np.where(u > 0, p, -q) * fall, s)
-    return rows.sum(terms), rows.signal(s), np.ones(rows.n)
+    np.multiply(s, by, out if rows.axis else out.T)
+    return rows.sum(terms)
 
 
 def _divergence_w(z: Array, w: Array) -> Array:
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         rows, _, p, u, _ = _compared(z, w)
         u = np.where(p == 0, 0, u)
-        s: Array = rows.signal(p * (u - rows.along(_divergence(z, w)[0])))
+        s: Array = rows.unlaid(p * (u - rows.along(_divergence(z, w, 1.0, np.empty_like(z)))))
         return s
 
 
-kl_logits = loss("kl(z, w)", _kl_logits, _kl_logits_z, _kl_logits_w,
-                 core=_exact(_divergence, _divergence_w, otherwise=_kl_logits), classes=True, name="kl_div_with_logits")  # fmt: skip
+kl_logits = loss("kl(z, w)", _kl_logits, _kl_logits_z, _kl_logits_w, core=_exact(_divergence, 48_000, True),
+                 to_target=_divergence_w, classes=True, name="kl_div_with_logits")  # fmt: skip
 
 # ----- How they are written down -----
 
