@@ -33,6 +33,7 @@ Similarity = Literal["cosine", "dot"]
 # ----- Around the rows: checks, labels, weights -----
 
 
+_WIDE = {"wide": True}  # what is weighed is rounded once, at the end
 _REDUCTIONS = {how: {"reduction": how} for how in ("mean", "sum", "none")}
 
 
@@ -270,9 +271,9 @@ def binary_cross_entropy_with_logits(
     if weight is None and pos_weight is None:
         return apply(rows.logistic, (z, t), _reduction(reduction))
     scale: Any = 1.0 if weight is None else _weights(weight, z.shape, name, broadcast=True)
-    x, y = _wide(z), _wide(t)
     if pos_weight is None:
-        return _rounded(apply(rows.logistic, (x, y)) * scale, z, reduction)
+        return _rounded(apply(rows.logistic, (z, t), _WIDE) * scale, z, reduction)
+    x, y = _wide(z), _wide(t)
     positive = _weights(pos_weight, z.shape, name, "pos_weight", broadcast=True)
     up: Any = x
     down: Any = x
@@ -311,7 +312,7 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction:
     if weight is None:
         return apply(rows.bernoulli, (p, t), _reduction(reduction))
     w = _weights(weight, p.shape, name, broadcast=True)
-    return _rounded(apply(rows.bernoulli, (_wide(p), _wide(t))) * w, p, reduction)
+    return _rounded(apply(rows.bernoulli, (p, t), _WIDE) * w, p, reduction)
 
 
 def sigmoid_focal_loss(
@@ -507,19 +508,17 @@ def cross_entropy(
         if eps == 0 and w is None:
             return _shaped(apply(rows.surprise, (flat_z, y), _reduction(reduction)), reduction, left)
         y = _smooth(_wide(y), eps) * (1.0 if w is None else w)
-        return _shaped(_rounded(apply(rows.surprise, (_wide(flat_z), y)), z, reduction), reduction, left)
+        return _shaped(apply(rows.surprise, (flat_z, y), _reduction(reduction)), reduction, left)
     labels, keep = _labels(target, z, left, ignore_index, name)
     if keep is not None:
         flat_z, labels = flat_z[keep], labels[keep]
-    if eps == 0 and w is None:
-        return _shaped(apply(rows.surprise, (flat_z, _fixed(labels)), _reduction(reduction)), reduction, left, keep)
-    scale = np.ones(len(labels)) if w is None else w[labels]
-    wide = _wide(flat_z)
-    if eps:
-        shares = _smooth_hot(labels, classes, eps) * (1.0 if w is None else w)
-        losses = apply(rows.surprise, (wide, _fixed(shares)))
-    else:
-        losses = apply(rows.surprise, (wide, _fixed(labels))) * scale
+    t = _fixed(_smooth_hot(labels, classes, eps) * (1.0 if w is None else w) if eps else labels)
+    if w is None:
+        return _shaped(apply(rows.surprise, (flat_z, t), _reduction(reduction)), reduction, left, keep)
+    scale = w[labels]
+    losses = apply(rows.surprise, (flat_z, t), _WIDE)
+    if not eps:
+        losses = losses * scale
     return _shaped(_rounded(losses, z, reduction, float(np.sum(scale))), reduction, left, keep)
 
 
@@ -560,7 +559,7 @@ def focal_loss(
     if scale is None:
         options = {"gamma": gamma, **_reduction(reduction)}
         return _shaped(apply(rows.softmax_focal, (flat_z, _fixed(labels)), options), reduction, left, keep)
-    losses = apply(rows.softmax_focal, (_wide(flat_z), _fixed(labels)), {"gamma": gamma})
+    losses = apply(rows.softmax_focal, (flat_z, _fixed(labels)), {"gamma": gamma, **_WIDE})
     return _shaped(_rounded(losses * scale[labels], z, reduction), reduction, left, keep)
 
 

@@ -399,6 +399,7 @@ INDICES = [
     (slice(None), [0, 0]),
     np.array([True, False, True]), [True, False, True], (), (np.array([0, 2]), None, slice(1)), np.int64(1),
     (0, [1, 1]),
+    [0, 2], [-1, 2], [-3, -2, 1], np.array([1, 2], np.uint8),
     np.zeros(0, int), [], (np.array([True, False, True]), 1), True, (slice(None), np.array([False] * 4)),
 ]  # fmt: skip
 

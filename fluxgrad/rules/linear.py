@@ -230,17 +230,20 @@ astype = linear("astype x", lambda x, dtype: x.astype(dtype), lambda g, x, dtype
 # ----- Gathering and scattering: each is the other's adjoint -----
 
 
-def _is_basic(index: Any) -> bool:
-    """Whether no element can be picked twice: slices, integers, None, `...`, one mask."""
+def _picks_once(index: Any) -> bool:
+    """Whether no element can be picked twice: slices, integers, None, `...`, one mask, or numbers of rows in their order."""
     parts = index if isinstance(index, tuple) else (index,)
-    if len(parts) == 1 and isinstance(parts[0], np.ndarray) and parts[0].dtype == bool:
-        return True
+    if len(parts) == 1 and isinstance(parts[0], np.ndarray):
+        i = parts[0]
+        return i.dtype == bool or (
+            i.ndim == 1 and i.dtype.kind == "i" and bool(np.all(i[1:] > i[:-1]) and np.all(i[:1] >= 0))
+        )
     return all(p is None or p is Ellipsis or isinstance(p, slice | int | np.integer) for p in parts)
 
 
 def _scatter(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
     z = np.zeros(shape, g.dtype)
-    if _is_basic(index):
+    if _picks_once(index):
         z[index] = g
     else:
         np.add.at(z, index, g)  # an element that was picked twice gets both

@@ -44,21 +44,21 @@ def loss(
 
     `classes`: an example is a row of classes, not one number. `core` computes both at once where digits or speed ask for it,
     of arrays of one dtype that need no stretching: core(z, t, by, **options) gives the sum of the losses, and the signal times
-    `by` in z's dtype; for by = None the loss of each example, and the signal, of which both may have more digits than z. Neither
-    is kept by anybody else. to_target(z, t, **options) is the target's signal, where it is not just the other's, turned round.
+    `by` in z's dtype; for by = None the loss of each example, and the signal, of which both may have more digits than z (the
+    option `wide` hands them out with the losses). Neither is kept by anybody else. to_target(z, t, **options) is the target's signal, where it is not just the other's, turned round.
     """
 
     def examples(x: Array) -> int:
         return x.size // x.shape[-1] if classes and x.size else x.size
 
-    def reduced(*inputs: Any, reduction: str = "none", **options: Any) -> Any:
+    def reduced(*inputs: Any, reduction: str = "none", wide: bool = False, **options: Any) -> Any:
         losses = value(*inputs, **options)
         if reduction == "mean":
             return np.mean(losses) if losses.size else np.sum(losses) * np.nan
         return np.sum(losses) if reduction == "sum" else losses
 
     def pull_of(signal: Callable[..., Any]) -> Callable[..., Any]:
-        def pull(g: Any, L: Any, *inputs: Any, reduction: str = "none", **options: Any) -> Any:
+        def pull(g: Any, L: Any, *inputs: Any, reduction: str = "none", wide: bool = False, **options: Any) -> Any:
             if reduction == "mean":
                 g = over(g, max(examples(inputs[0]), 1))
             if reduction == "none" and classes:
@@ -70,10 +70,13 @@ def loss(
 
     run: Any = core  # (asked only where there is one)
 
-    def forward(z: Array, t: Array, reduction: str = "none", **options: Any) -> tuple[Any, Any]:
-        fits = z.dtype is t.dtype and z.shape == t.shape
+    def forward(z: Array, t: Array, reduction: str = "none", wide: bool = False, **options: Any) -> tuple[Any, Any]:
         if classes:
-            fits = z.ndim == 2 and (fits or (t.ndim == 1 and t.dtype is _INTP))
+            fits = z.ndim == 2 and (
+                t.ndim == 1 if t.dtype is _INTP else z.shape == t.shape and t.dtype in (z.dtype, _DOUBLE)
+            )
+        else:
+            fits = z.dtype is t.dtype and z.shape == t.shape
         if not fits:
             return reduced(z, t, reduction=reduction, **options), None
         by = None if reduction == "none" else 1.0
@@ -83,7 +86,7 @@ def loss(
         L, signal = run(z, t, by, **options)
         if reduction == "mean":
             L = L / n if n else np.nan
-        return np.asarray(L, z.dtype), ([signal], by, z, t, options)
+        return (L if wide else np.asarray(L, z.dtype)), ([signal], by, z, t, options)
 
     def back(g: Any, saved: Any, room: Any) -> Array:
         ready, by, z, t, options = saved
@@ -98,7 +101,7 @@ def loss(
         _, by, z, t, options = saved
         if to_target is None:
             return np.negative(back(g, saved, room))
-        return _rounded(to_target(z, t, **options), g if by is None else g.item() * by, z)
+        return _rounded(to_target(z, t, **options), g if by is None else g.item() * by, t)
 
     kernel = (forward, [back, back_to_target]) if core else None
     row = fused(form, reduced, *map(pull_of, signals), kernel=kernel, name=name, choice=choice)
@@ -111,10 +114,24 @@ def _rounded(signal: Array, g: Any, like: Array) -> Array:
     """A signal, perhaps of more digits, times what arrives, rounded to the dtype of the input."""
     if type(g) is float:
         g = number(g, signal.dtype)  # (a ufunc takes a kept array in half the time of a Python number)
-    elif 0 < g.ndim < signal.ndim:
-        g = g[..., None]  # one of each row
-    rounded: Array = np.multiply(signal, g, np.empty_like(signal, like.dtype))
+    rounded: Array = np.empty_like(signal, like.dtype)
+    if type(g) is not float and 0 < g.ndim < signal.ndim:
+        _send(signal, g, rounded)
+    else:
+        np.multiply(signal, g, rounded)
     return rounded
+
+
+def _send(signal: Array, by: Array, out: Array) -> None:
+    """Signals in rows, each times its own number, rounded to the dtype of `out`."""
+    k = signal.shape[1]
+    if k <= FEW or k >= np.getbufsize():
+        np.multiply(signal, by[:, None], out)
+        return
+    with np.errstate():  # (which puts the size back)
+        # NumPy copies `by` to the length of as many rows as fit its buffer, which costs more than the product: one shall fit.
+        np.setbufsize(-(-k // 16) * 16)
+        np.multiply(signal, by[:, None], out)
 
 
 RUN = 1024  # so many products are added one after the other; more, in pairs of such sums, which keeps their digits
@@ -299,15 +316,17 @@ def _logistic(z: Array, t: Array, by: float, out: Array) -> Any:
     e *= _wide(side)
     soft = d.any()
     if soft:
-        e -= _wide(d)
+        d = _wide(d)
+        e -= d
     np.multiply(e, by, out)
     _beyond(c, away)
-    if soft:
-        with np.errstate(invalid="ignore"):
-            tilt = _wide(d) * z
-            c -= tilt
-        if np.isnan(np.add.reduce(c)):  # something is infinite
-            c[np.isinf(z)] = np.where((d == 0) & (away < 0), 0, np.inf)[np.isinf(z)]
+    if soft and np.isfinite(z).all():
+        d *= _wide(z)
+        c -= d
+    elif soft:  # 0 · ∞ is 0 here
+        finite = np.isfinite(z)
+        c[finite] -= (d * np.where(finite, z, 0))[finite]
+        c[~finite & (d != 0)] = np.inf
     return c
 
 
@@ -319,13 +338,22 @@ logistic = loss(
 
 
 def _bernoulli(p: Array, t: Array, by: float, out: Array) -> Any:
-    """0 · ln 0 and 0/0 are 0: what cannot happen does not count."""
+    """At p = 0 or 1, 0 · ln 0 and 0/0 are 0, since what cannot happen does not count."""
     p, t = _wide(p), _wide(t)
-    p0, p1 = np.where(t == 0, 1, p), np.where(t == 1, 0, p)
-    with np.errstate(divide="ignore"):  # at p = 0 or 1 with the other label L is infinite, and so is its signal
-        np.multiply((1 - t) / (1 - p1) - t / p0, by, out)
-        L: Array = -(t * np.log(p0)) - (1 - t) * np.log1p(-p1)
-    return L
+    q, rest = 1 - p, 1 - t
+    both = p * q
+    if both.min(initial=1) > 0:
+        np.divide(p - t, both, both)
+        np.multiply(both, by, out)
+        q = np.log(p, q)
+        q *= t
+        rest *= np.log1p(-p)
+        q += rest
+        return np.negative(q, q)
+    p, q, low = np.where(t == 0, 1, p), np.where(t == 1, 1, q), np.where(t == 1, 0, p)
+    with np.errstate(divide="ignore"):  # with the other label L is infinite, and so is its signal
+        np.multiply(rest / q - t / p, by, out)
+        return -(t * np.log(p)) - rest * np.log1p(-low)
 
 
 def _log_odds(p: Array, t: Array) -> Any:
@@ -482,25 +510,11 @@ class _Classes:
         return R, top
 
 
-def _send(signal: Array, by: Any, out: Array) -> None:
-    """Signals in rows, each times its own number, rounded to the dtype of `out`; all laid out as `_Classes` is."""
-    k = out.shape[1]
-    if k <= FEW:
-        np.multiply(signal, by, out.T)
-        return
-    with np.errstate():  # (which puts the size back)
-        if (
-            k < np.getbufsize()
-        ):  # else NumPy copies `by` to the length of as many rows as fit, which costs more than the product
-            np.setbufsize(-(-k // 16) * 16)
-        np.multiply(signal, by[:, None], out)
-
-
 def _one_aside(z: Array, t: Array) -> tuple[Any, ...]:
     """For each label Q, the sum of exp(z − m) without the label's own, which is `mine`; S = Q + mine; and the surprise c.
 
     No digit is lost where the label has nearly all of the probability: Q is a sum of small numbers then, and c is ln(1 + Q/mine).
-    The signal is exp(z − m)/S, but −Q/S at the label: it comes without the 1/S, laid out as `_Classes` is.
+    The signal is exp(z − m)/S, but −Q/S at the label: it comes without the 1/S, in rows.
 
     float32 does not need m: in float64, exp of most logits neither overflows nor comes near to 0. Where one does, S/mine and
     1/mine tell (which are NaN, too, where there is an ∞), and it is done again with m.
@@ -520,14 +534,14 @@ def _one_aside(z: Array, t: Array) -> tuple[Any, ...]:
             if (S + number(1e-40, S.dtype)).dot(less) < 1e200:
                 e.put(at, -Q)
                 less *= Q
-                return e, Q, mine, S, np.log1p(less)
+                return e.T if few else e, Q, mine, S, np.log1p(less)
     rows = _Classes(z)
     at = rows.at(t)
     mine = rows.e.take(at)
     rows.e.put(at, 0)
     Q = rows.sum(rows.e)
     rows.e.put(at, -Q)
-    return rows.e, Q, mine, Q + mine, np.log1p(Q + (mine - 1)) - rows.d.take(at)
+    return rows.unlaid(rows.e), Q, mine, Q + mine, np.log1p(Q + (mine - 1)) - rows.d.take(at)
 
 
 def _one_pass(z: Array, t: Array, by: float, out: Array) -> Any:
@@ -546,7 +560,7 @@ def _soft_pass(z: Array, t: Array, by: float, out: Array) -> Any:
     Q = rows.along(1 + R) - e
     Q.put(top, R)
     total = rows.sum(t)
-    _send((rows.along(total) - t) * e - t * Q, by / (1 + R), out)
+    _send(rows.unlaid((rows.along(total) - t) * e - t * Q), by / (1 + R), out)
     return rows.sum(t * np.where(t == 0, 0, -d)) + total * np.log1p(R)
 
 
@@ -605,10 +619,17 @@ softmax_focal = loss(
 
 def _pointwise(x: Array, t: Array, by: float, out: Array) -> Any:
     """0 · ln 0 is 0, also where x is −∞."""
+    all_happen = t.min(initial=1) > 0
     x, t = _wide(x), _wide(t)
     np.multiply(t, -by, out)
-    never = t == 0
-    return t * (np.log(np.where(never, 1, t)) - np.where(never, 0, x))
+    if all_happen:
+        u = np.log(t)
+        u -= x
+    else:
+        never = t == 0
+        u = np.log(np.where(never, 1, t)) - np.where(never, 0, x)
+    u *= t
+    return u
 
 
 def _pointwise_t(x: Array, t: Array) -> Any:
@@ -619,6 +640,8 @@ def _pointwise_t(x: Array, t: Array) -> Any:
 def _log_parts(x: Array, t: Array) -> tuple[Array, Array]:
     x, t = _wide(x), _wide(t)
     p = np.exp(t)
+    if p.min(initial=1) > 0:
+        return p, t - x
     never = p == 0
     return p, np.where(never, 0, t) - np.where(never, 0, x)
 
