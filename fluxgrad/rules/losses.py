@@ -85,8 +85,10 @@ def loss(
             by = 1 / (n or 1)
         L, signal = run(z, t, by, **options)
         if reduction == "mean":
-            L = L / n if n else np.nan
-        return (L if wide else np.asarray(L, z.dtype)), ([signal], by, z, t, options)
+            L = L / n if n else L * np.nan
+        if not wide and L.dtype is not z.dtype:
+            L = L.astype(z.dtype)
+        return L, ([signal], by, z, t, options)
 
     def back(g: Any, saved: Any, room: Any) -> Array:
         ready, by, z, t, options = saved
@@ -141,11 +143,11 @@ def _dot(a: Array, b: Array) -> Any:
     """Σ a·b. What float32 cannot hold, a mean may still: then it is added in float64, as float16 always is."""
     if a.dtype.char == "e":
         a, b = a.astype(np.float32), b.astype(np.float32)
-    same, a = a is b, a.ravel()
-    b = a if same else b.ravel()
     if a.size <= RUN:
-        total = a.dot(b)
+        total = np.vdot(a, b)
     else:
+        same, a = a is b, a.ravel()
+        b = a if same else b.ravel()
         n = a.size - a.size % RUN
         runs = np.vecdot(a[:n].reshape(-1, RUN), b[:n].reshape(-1, RUN))
         total = np.add.reduce(runs, None, np.promote_types(a.dtype, np.float64)) + a[n:].dot(b[n:])
