@@ -110,7 +110,8 @@ class Picture:
         return f"<{self._scene.title}>"
 
     def __str__(self) -> str:
-        marks = [node.title for node in self._scene.nodes] + [edge.title for edge in self._scene.edges]
+        marks = [f"{node.title}; {node.story}" for node in self._scene.nodes]
+        marks += [edge.title for edge in self._scene.edges]
         more = [f"… and {len(marks) - 60:,} more"] if len(marks) > 60 else []
         return "\n  ".join([self._scene.title, *marks[:60], *more])
 

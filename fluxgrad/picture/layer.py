@@ -357,17 +357,15 @@ def _box(
     name, g, w = names[layer.weight], flows[layer.weight], flows.value(layer.weight)
     bars, wide, spread = scales
     size = norm(g)
-    title = f"{name} = array {shape(w)}, ‖{name}‖ = {number(norm(w), 4)}, ‖L̇_{name}‖ = {number(size, 4)}"
+    title = f"{name} = {shape(w)}, norm {number(norm(w), 4)}, ‖L̇_{name}‖ = {number(size, 4)}"
     few = form is FEW  # in many rows, what can be seen is not said again
     uses = f" ×{len(layer.steps)}" if len(layer.steps) > 1 else ""
+    story = [layer.activation or "no activation"]
     if few:
-        title += "; entries {} to {}, median {}".format(
-            *(number(s, 2) for s in (spread.least, spread.most, spread.median))
-        )
-    if layer.activation and few:
-        title += f"; {layer.activation}"
+        entries = (number(s, 2) for s in (spread.least, spread.most, spread.median))
+        story.insert(0, "entries {} to {}, median {}".format(*entries))
     if layer.dead is not None:
-        title += f"; {number(100 * layer.dead)} % dead"
+        story.append(f"{number(100 * layer.dead)} % dead")
 
     fluxion: Line = plain(shown(size))
     cells = [Cell(form.name, (Run("name", _cut(_short(name), (form.shape or form.size) - form.name - 8)),))]
@@ -393,6 +391,7 @@ def _box(
     return Node(
         key=key,
         title=title,
+        story="; ".join(story),
         kind="layer",
         lines=(*(c.line for c in cells), fluxion),
         flow=Flow("wild", math.inf) if not math.isfinite(size) else flow(g),
@@ -413,6 +412,7 @@ def _root(flows: Flows, name: str, row: int, form: Form, per: int) -> Node:
     return Node(
         key="L",
         title=f"{value_title(name, value)}, {fluxion_title(name, g)}",
+        story="here the sweep back begins",
         kind="root",
         lines=(line, fluxion),
         flow=flow(g),

@@ -243,19 +243,19 @@ def _unit(k: int, i: int, column: Column, place: tuple[float, float, float], bat
     x, y, r = place
     name, value, fluxion = column.name(i), float(column.values[i]), float(column.fluxions[i])
     title = f"{name} = {number(value, 6)}, L̇_{name} = {number(fluxion, 6)}"
-    if batch > 1:
-        title += f" (mean and sum of {batch:,})"
+    story = [f"mean and sum of {batch:,}"] if batch > 1 else ["value and fluxion"]
     if column.bias is not None:
         b, values, fluxions = column.bias
-        title += f"; {b}[{i}] = {number(float(values[i]), 6)}, L̇_{b}[{i}] = {number(float(fluxions[i]), 6)}"
+        story.append(f"{b}[{i}] = {number(float(values[i]), 6)}, L̇_{b}[{i}] = {number(float(fluxions[i]), 6)}")
     if column.blocked[i] == 1:
-        title += "; dead: blocked for the whole batch"
+        story.append("dead: blocked for the whole batch")
     elif column.blocked[i] > 0:
-        title += f"; blocked for {round(column.blocked[i] * batch):,} of {batch:,}"
+        story.append(f"blocked for {round(column.blocked[i] * batch):,} of {batch:,}")
     top = float(np.max(np.abs(column.values)))
     return Node(
         key=f"u{k}_{i}",
         title=title,
+        story="; ".join(story),
         kind="dead" if column.blocked[i] == 1 else "unit",
         lines=(
             plain(shown(value)),

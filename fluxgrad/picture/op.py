@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import unicodedata
 from collections import Counter
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any
 
 import numpy as np
@@ -77,20 +77,21 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
                 own = f"c{unnamed}"
             operands.append(own or shown(scalar(x)))
         form = forms[s.output] = expression(s.row, operands)
+        into = min(form, names[s.output], key=len) if compact else form
         for i, (parent, x, sent) in enumerate(zip(s.parents, s.inputs, s.contributions, strict=True)):
             if parent in key:
                 label, words = _contribution(s, i, compact)
                 tail = key[parent]
                 if parent in shared:
                     tail = f"{y}_{i}"
-                    title = f"{value_title(operands[i], x)}, {fluxion_title(operands[i], flows[parent])}; drawn again"
-                    small.append(_small(tail, "again", (Run("name", operands[i]),), title))
-                edges.append(Edge(tail, y, f"{operands[i]} → {form}: {words}", flow(sent), label))
+                    title = f"{value_title(operands[i], x)}, {fluxion_title(operands[i], flows[parent])}"
+                    small.append(_small(tail, "again", (Run("name", operands[i]),), title, "drawn again"))
+                edges.append(Edge(tail, y, f"{operands[i]} → {into}: {words}", flow(sent), label))
                 if parent not in inside:
                     parts.setdefault(parent, []).extend([] if sent is None else [sent])
             else:
                 small.append(_constant(f"{y}_{i}", operands[i], x))
-                edges.append(Edge(f"{y}_{i}", y, f"{operands[i]} → {form}: a constant, no fluxion", flow(None), ()))
+                edges.append(Edge(f"{y}_{i}", y, f"{operands[i]} → {into}: a constant, no fluxion", flow(None), ()))
 
     outside = [
         {p for s in f.steps for p in s.parents if p is not None and p.row is None} - hidden for f in planned.folds
@@ -99,7 +100,7 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
     again = {p for p, n in met.items() if n > style.USES}
     shared |= again
     for f in planned.folds:
-        into: dict[str, dict[Tensor, Array]] = {}
+        arriving: dict[str, dict[Tensor, Array]] = {}
         silent: dict[str, Tensor] = {}
         for s in f.steps:
             for parent, sent in zip(s.parents, s.contributions, strict=True):
@@ -109,10 +110,10 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
                     parts.setdefault(parent, [])
                 silent.setdefault(key[parent], parent)
                 if sent is not None:
-                    given = into.setdefault(key[parent], {})
+                    given = arriving.setdefault(key[parent], {})
                     given[parent] = given[parent] + sent if parent in given else sent
         for tail, parent in silent.items():
-            given = into.get(tail, {})
+            given = arriving.get(tail, {})
             for p, sent in given.items():
                 if p not in inside:
                     parts[p].append(np.asarray(sent))
@@ -121,7 +122,7 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
                 title = (
                     f"{value_title(names[parent], flows.value(parent))}, {fluxion_title(names[parent], flows[parent])}"
                 )
-                small.append(_small(tail, "again", (Run("name", names[parent]),), f"{title}; drawn again"))
+                small.append(_small(tail, "again", (Run("name", names[parent]),), title, "drawn again"))
             edges.append(_crossing(tail, f, names[parent], list(given.values())))
 
     used = set(forms) | set(parts) | ({flows.root} - set(inside))
@@ -134,8 +135,8 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
     nodes += [_folded(f, flows) for f in planned.folds]
 
     root = names[flows.root]
-    story = [_told(s, names, forms[s.output]) for s in steps[:20]]
-    story += [_effect(names[t], flows[t]) for t in drawn if t.row is None][:12]
+    effects = [_effect(names[t], flows[t]) for t in drawn if t.row is None]
+    story = _first([_told(s, names, forms[s.output]) for s in steps], 500) + _first(effects, 250)
     extra: list[Line] = []
     if root != "L":
         extra.append((Run("plain", "Here L is "), Run("name", root), Run("plain", ".")))
@@ -194,22 +195,21 @@ def _folded(f: Fold, flows: Flows) -> Node:
         value = flows.value(f.outputs[0])
         title = f"{value_title(f.path, value)}, {fluxion_title(f.path, fluxions[0])}"
         amount = f"= {shown(scalar(value))}" if single(value) else f"‖·‖ = {shown(norm(value))}"
-        after = shape(value)
-        lines.append((Run("plain", amount), *((Run("quiet", f"\u2002{after}"),) if after else ())))
-        last = fluxion_line(f.name, fluxions[0])
+        lines.append(plain(f"{amount}\u2002{shape(value)}".strip()))
+        last = fluxion_line("", fluxions[0])
     else:
         size = joined(fluxions)[1]
         title = f"{f.path} = {len(f.outputs)} results, ‖L̇_{f.path}‖ = {number(size, 6)}"
         lines.append(plain(f"{len(f.outputs)} results"))
         last = (Run("plain", "‖"), Run("dot", "L"), Run("plain", f"‖ = {shown(size)}"))
-    title += f"; {count} folded"
+    story = f"{count} folded"
     if f.leaves:
         size = joined([flows[t] for t in f.leaves])[1]
-        title += f"; {len(f.leaves)} leaves in it, ‖L̇‖ = {number(size, 6)}"
+        story += f"; {len(f.leaves)} leaves in it, ‖L̇‖ = {number(size, 6)}"
         lines.append((Run("dot", "L"), Run("plain", f" of {len(f.leaves)} leaves: ‖·‖ = {shown(size)}")))
     lines.append(last)
     width, height = card(tuple(lines))
-    return Node(f.key, title, "folded", tuple(lines), joined(fluxions)[0], width, height)
+    return Node(f.key, title, story, "folded", tuple(lines), joined(fluxions)[0], width, height)
 
 
 def _clusters(planned: Plan, key: dict[Tensor, str], small: list[str], edges: list[Edge]) -> tuple[Cluster, ...]:
@@ -299,15 +299,27 @@ def _told(step: Step, names: dict[Tensor, str], form: str) -> str:
     return f"{name} = {form} has {fluxion_title(name, step.fluxion)} and {does}."
 
 
+def _first(sentences: list[str], room: int) -> list[str]:
+    """The first of them, in about so many letters: whom a picture is read to is told more by each mark's own words."""
+    ends = accumulate(map(len, sentences))
+    told = [sentence for sentence, end in zip(sentences, ends, strict=True) if end <= room] or sentences[:1]
+    return [*told, "…"] if len(told) < len(sentences) else told
+
+
 def _effect(name: str, fluxion: Array) -> str:
     """What a leaf's fluxion says, as a sentence."""
+    says = _answer(fluxion, name) if single(fluxion) or not np.any(fluxion) else ""
+    return f"{fluxion_title(name, fluxion)}{': ' * bool(says)}{says}."
+
+
+def _answer(fluxion: Array, name: str = "it") -> str:
+    """What a sign says, in words; nothing of an array with both."""
     says = {
-        "plus": f": L rises if {name} rises",
-        "minus": f": L falls if {name} rises",
-        "zero": f": L does not answer {name}",
+        "plus": f"L rises if {name} rises",
+        "minus": f"L falls if {name} rises",
+        "zero": f"L does not answer {name}",
     }
-    sign = flow(fluxion).sign
-    return fluxion_title(name, fluxion) + (says.get(sign, "") if single(fluxion) or sign == "zero" else "") + "."
+    return says.get(flow(fluxion).sign, "")
 
 
 def _contribution(step: Step, i: int, compact: bool) -> tuple[tuple[Line, ...], str]:
@@ -317,8 +329,11 @@ def _contribution(step: Step, i: int, compact: bool) -> tuple[tuple[Line, ...], 
         return (), "contributes nothing"
     if not single(sent):
         size = norm(sent)
-        signs = f"{int(np.sum(sent > 0)):,} entries +, {int(np.sum(sent < 0)):,} −"
-        return (plain(f"‖·‖ {shown(size)}"),), f"contributes ‖·‖ = {number(size, 6)} ({signs})"
+        rise, fall = int(np.sum(sent > 0)), int(np.sum(sent < 0))
+        signs = " (+)" * (not fall) + " (−)" * (not rise) if bool(rise) != bool(fall) else ""
+        if rise and fall and not compact:
+            signs = f" ({rise:,} +, {fall:,} −)"
+        return (plain(f"‖·‖ {shown(size)}"),), f"contributes ‖·‖ = {number(size, 6)}{signs}"
     lines = [plain(shown(scalar(sent), plus=True))]
     if local is not None and single(local) and not compact:
         lines.append((Run("quiet", f"{shown(scalar(step.fluxion))} × {shown(scalar(local))}"),))
@@ -340,29 +355,32 @@ def _node(
 ) -> Node:
     """A tensor's card: how it was made, its value, its fluxion and, of numbers, the sum that this is."""
     value, fluxion = flows.value(t), flows[t]
-    title = f"{value_title(name, value)}, {fluxion_title(name, fluxion)}"
+    own = f"{name} = {shape(value)}" if compact and not single(value) else value_title(name, value)
+    title = f"{own}, {fluxion_title(name, fluxion)}"
     head: Line = (Run("name", name),)
+    story = [_answer(fluxion)]
     if form is not None and t.row is not None:
-        title += f"; {t.row.name}: {form}"
-        head += (Run("plain", " = "), Run("name", form))
+        story.insert(0, f"by {t.row.name}")
+        head = (Run("name", f"{name} = {form}"),)
     if cut:
-        title += "; made by operations that are left out"
+        story.insert(0, "made by operations that are left out")
     if single(value):
         amount: Line = plain(f"= {shown(scalar(value))}")
     else:
-        inside = Run("name", name if len(name) <= style.SUBSCRIPT else "·")
-        amount = (Run("plain", "‖"), inside, Run("plain", f"‖ = {shown(norm(value))}"))
-    after = shape(value) + (" …" if cut else "")
-    amount += (Run("quiet", f"\u2002{after.strip()}"),) if after else ()
+        amount = plain(f"‖·‖ = {shown(norm(value))}")
+    after = f"{shape(value)}{' …' * cut}".strip()
+    if after:
+        amount = plain(f"{amount[0].text}\u2002{after}")
     one_line = single(value) and (compact or form is None)
     numbers = [scalar(c) for c in sent] if len(sent) <= 3 and all(map(single, sent)) else []
     lines = (
         *((head + plain(" ") + amount,) if one_line else (head, amount)),
-        fluxion_line(name, fluxion, numbers),
+        fluxion_line("" if compact else name, fluxion, numbers),
     )
     kind = "root" if t is flows.root else "cut" if cut else "leaf" if form is None else "op"
     width, height = card(lines)
-    return Node(key, title, kind, lines, flow(fluxion), width, height)
+    words = "; ".join(filter(None, story)) or "both signs"
+    return Node(key, title, words, kind, lines, flow(fluxion), width, height)
 
 
 def _constant(key: str, name: str, x: Any) -> Node:
@@ -372,10 +390,10 @@ def _constant(key: str, name: str, x: Any) -> Node:
         text = title = name
     else:
         text, title = f"{name} = {shown(scalar(x))}", value_title(name, x)
-    return _small(key, "constant", (Run("quiet", text),), f"{title}, a constant: no fluxion")
+    return _small(key, "constant", (Run("quiet", text),), title, "a constant: no fluxion")
 
 
-def _small(key: str, kind: str, line: Line, title: str) -> Node:
+def _small(key: str, kind: str, line: Line, title: str, story: str) -> Node:
     """A node of one line without a frame."""
     width, _ = card((line,))
-    return Node(key, title, kind, (line,), Flow("none", 0.0), width - style.PAD_X, style.LINE + 2)
+    return Node(key, title, story, kind, (line,), Flow("none", 0.0), width - style.PAD_X, style.LINE + 2)

@@ -150,10 +150,10 @@ class _Script:
             choices += [(Run("quiet", text),) for text in told["notes"]]
             lines += ((Run("quiet", told["notes"][-1]),),)
         lines += ((*fluxion[:-1], Run("plain", sums[-1])),)
-        title = f"{self.names[t]}, made by {t.row.name}" if t.row is not None else self.names[t]
+        story = f"made by {t.row.name}" if t.row is not None else "given"
         width, height = card((*lines, *choices))[0], card(lines)[1]
         kind = "cut" if t.row is not None and t not in self.made else node.kind
-        return replace(node, lines=lines, title=title, kind=kind, width=width, height=height), told
+        return replace(node, lines=lines, title=self.names[t], story=story, kind=kind, width=width, height=height), told
 
     def _edges(self, key: dict[Tensor, str]) -> list[dict[str, int]]:
         """For each edge of the scene: at which step it lights forwards and backwards (0: never), and to which card."""

@@ -34,8 +34,12 @@ DARK = {
     "plus text": "#63b8ee",
     "minus text": "#ff9d57",
 }
-DASH = {"minus": "6 3", "zero": "1 3", "none": "1 6"}
-"""Sign without colour: + solid, − dashed, exactly zero dotted."""
+LINES = {
+    "minus": {"stroke-dasharray": "6 3"},
+    "zero": {"stroke-dasharray": ".1 4", "stroke-linecap": "round"},
+    "none": {"stroke-dasharray": "9 3 1.5 3"},
+}
+"""Sign without colour: + solid, − dashed, exactly zero round dots, a constant dashes and dots in turn."""
 
 FONT = "Helvetica Neue,Helvetica,Arial,Liberation Sans,sans-serif"
 SERIF = "Georgia,DejaVu Serif,Times New Roman,serif"
@@ -43,6 +47,9 @@ SIZE, SMALL = 13, 11
 LINE = 18
 PAD_X, PAD_Y = 10, 6
 SUBSCRIPT = 8  # a longer name stands in no subscript
+
+ZERO, NONE = 2.0, 1.1
+"""How thick the lines of an exact zero and of a constant are."""
 
 WIDTHS = {"op": (1.0, 5.0), "neuron": (0.8, 5.0), "dense": (0.4, 3.2), "layer": (1.0, 5.0)}
 """Thinnest and thickest edge: the 5th and the 95th percentile of the picture's own |L̇|."""
