@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxgrad.ink.names import clean, numbered
+from fluxgrad.ink.names import clean
 from fluxgrad.losses import mse_loss
 from fluxgrad.picture import style
 from fluxgrad.picture.layer import Layer, layer_scene, weights_of
@@ -155,9 +155,9 @@ def draw(L: Tensor, view: str | None = None) -> Picture:
     if view == "layer":
         return Picture(layer_scene(record, caption=why))
     prediction = layers[-1].out if layers else None
-    names = numbered(record, {t: clean(t.name or "") for t in record.tensors if t.row is None})
+    leaves = {t: t.name or "" for t in record.tensors if t.row is None}
     what = "ŷ" if prediction is L else f"{L.row.name}(ŷ, …)" if L.row else "L"
-    return Picture(neuron_scene(record, names, L if prediction is None else prediction, what, why))
+    return Picture(neuron_scene(record, leaves, L if prediction is None else prediction, what, why))
 
 
 def draw_network(

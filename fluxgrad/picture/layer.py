@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fluxgrad.ink.names import clean, numbered
+from fluxgrad.ink.names import clean, names_of
 from fluxgrad.picture import style
 from fluxgrad.picture.layout import GUTTER
 from fluxgrad.picture.scene import (
@@ -181,8 +181,7 @@ def layer_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: L
             "the layer view found no layer: no matrix that requires grad and multiplies something. "
             'draw(L, view="op") draws any graph'
         )
-    paths = paths or {}
-    names = numbered(flows, {t: clean(paths.get(t) or t.name or "") for t in flows.tensors})
+    names = names_of(flows, clean, paths)
     names |= {layer.weight: _short(names[layer.weight]) for layer in layers}  # a box is a layer, and has its name
     rank = {id(layer): k for k, layer in enumerate(layers)}
     sizes = [norm(flows[layer.weight]) for layer in layers]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fluxgrad.ink.names import clean
+from fluxgrad.ink.names import clean, names_of
 from fluxgrad.picture import style
 from fluxgrad.picture.scene import (
     Edge,
@@ -61,7 +61,7 @@ def neuron_scene(flows: Flows, paths: dict[Tensor, str], prediction: Tensor, wha
 
     Raises ValueError where the Linear layers do not follow one another.
     """
-    names = {t: clean(path) for t, path in paths.items()}
+    names = {t: name for t, name in names_of(flows, clean, paths).items() if t in paths}
     layers = layers_of(flows, names, prediction)
     skipped = max(0, len(layers) - style.LAYERS)
     layers = layers[skipped:]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxgrad.ink.names import clean, numbered
+from fluxgrad.ink.names import clean, names_of
 from fluxgrad.picture import style
 from fluxgrad.picture.fold import DEEPEST, Fold, Plan, around, joined, plan
 from fluxgrad.picture.scene import (
@@ -53,8 +53,7 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
     planned = plan(flows)
     steps, earlier, inside = planned.steps, planned.earlier, planned.inside
     compact = planned.cards > style.COMPACT
-    paths = paths or {}
-    names = numbered(flows, {t: clean(paths.get(t) or t.name or "") for t in flows.tensors})
+    names = names_of(flows, clean, paths)
     key = {t: inside[t].key if t in inside else f"n{i}" for i, t in enumerate(flows.tensors)}
     names |= {t: f.path for t, f in inside.items()}
     hidden = {t for f in planned.folds for t in f.leaves}
@@ -63,7 +62,6 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
     nodes: list[Node] = []
     edges: list[Edge] = []
     small: list[Node] = []  # constants, and leaves that are drawn again
-    unnamed = 0
     uses = Counter(p for s in steps for p in s.parents if p is not None and p.row is None)
     shared = {p for p, n in uses.items() if n > style.USES} if compact else set()
 
@@ -71,11 +69,7 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
         y = key[s.output]
         operands = []
         for given, parent, x in zip(s.output.operands, s.parents, s.inputs, strict=True):
-            own = names[parent] if parent in key else clean(getattr(given, "name", None) or "")
-            if not own and not single(x):
-                unnamed += 1
-                own = f"c{unnamed}"
-            operands.append(own or shown(scalar(x)))
+            operands.append(names.get(given if parent is None else parent) or shown(scalar(x)))
         form = forms[s.output] = expression(s.row, operands)
         into = min(form, names[s.output], key=len) if compact else form
         for i, (parent, x, sent) in enumerate(zip(s.parents, s.inputs, s.contributions, strict=True)):

@@ -230,6 +230,20 @@ def test_hostile_names_come_out_as_text(name):
     picture.svg.encode("utf-8"), picture.dot.encode("utf-8")
 
 
+def test_two_tensors_of_one_name_are_told_apart():
+    x, other, same = leaf(2.0, "x"), leaf(3.0, "x"), fg.Tensor(np.ones(2), name="x")
+    picture = fg.draw(np.sum(x * other * same))
+    assert [t.partition(" = ")[0] for t in titles(picture, "node")] == ["x", "x_2", "v1", "v2", "L", "x_3"]
+    assert {"x → x·x_2: contributes 6", "x_2 → x·x_2: contributes 4"} <= {*titles(picture, "edge")}
+    long = [leaf(1.0, "q" * 60 + end) for end in "ab"]
+    names = [t.partition(" = ")[0] for t in titles(fg.draw(long[0] * long[1]), "leaf")]
+    assert len({*names}) == 2 and all(len(name) == 40 for name in names)
+    twins = leaf(np.ones((2, 2)), "W"), leaf(np.ones((2, 2)), "W")
+    L = np.sum(np.tanh(fg.Tensor(np.ones((1, 2))) @ twins[0].T) @ twins[1].T)
+    for view, kind in (("layer", "node"), ("neuron", "edge")):
+        assert sum("W_2" in t for t in titles(fg.draw(L, view=view), kind)) == {"node": 1, "edge": 4}[kind]
+
+
 def test_a_name_is_cut_to_forty_letters():
     title = titles(fg.draw(leaf(1.0, "q" * 99) * 1.0), "node")[0]
     assert title.partition(" = ")[0] == "q" * 39 + "…"
