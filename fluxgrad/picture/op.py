@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import unicodedata
 from collections import Counter
+from collections.abc import Collection
 from itertools import accumulate, groupby
 from typing import Any
 
@@ -45,12 +46,19 @@ NOTES: list[Line] = [
 ]
 
 
-def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line = ()) -> Scene:
+def op_scene(
+    flows: Flows,
+    paths: dict[Tensor, str] | None = None,
+    caption: Line = (),
+    limit: int | None = None,
+    wide: int = 0,
+) -> Scene:
     """The last operations of a record, as a scene; `paths` are names that go before the tensors' own.
 
-    Scopes are boxes; in a record of too many operations they fold. `caption` is a note below.
+    Scopes are boxes; in a record of too many operations they fold. `caption` is a note below, `limit` how many operations,
+    and operands of one, are drawn at the most; `wide` tells that it is so few because more took that many pixels.
     """
-    planned = plan(flows)
+    planned = plan(flows, limit or style.OPERATIONS, style.FAN if wide or not limit else limit)
     steps, earlier, inside = planned.steps, planned.earlier, planned.inside
     compact = planned.cards > style.COMPACT
     names = names_of(flows, clean, paths)
@@ -72,7 +80,14 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
             operands.append(names.get(given if parent is None else parent) or shown(scalar(x)))
         form = forms[s.output] = expression(s.row, operands)
         into = min(form, names[s.output], key=len) if compact else form
+        marked = planned.fans.get(s.output, range(len(operands)))
+        if len(marked) < len(operands):
+            node, edge = _rest(s, marked, y, into)
+            small.append(node)
+            edges.append(edge)
         for i, (parent, x, sent) in enumerate(zip(s.parents, s.inputs, s.contributions, strict=True)):
+            if i not in marked:
+                continue
             if parent in key:
                 label, words = _contribution(s, i, compact)
                 tail = key[parent]
@@ -120,8 +135,11 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
             edges.append(_crossing(tail, f, names[parent], list(given.values())))
 
     used = set(forms) | set(parts) | ({flows.root} - set(inside))
-    partial = {p for s in earlier for p in s.parents if p in used}  # they are sent more than is drawn
-    made = {s.output for s in earlier}
+    undrawn = [*earlier, *planned.beyond]
+    partial = {p for s in undrawn for p in s.parents if p in used}  # they are sent more than is drawn
+    fans = [s for s in steps if s.output in planned.fans]
+    partial |= {p for s in fans for p in s.parents if p in used}
+    made = {s.output for s in undrawn}
     drawn = [t for t in flows.tensors if t in used]
     for t in drawn:
         sent = [] if t in partial or compact else parts.get(t, [])
@@ -130,7 +148,7 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
 
     root = names[flows.root]
     effects = [_effect(names[t], flows[t]) for t in drawn if t.row is None]
-    story = _first([_told(s, names, forms[s.output]) for s in steps], 500) + _first(effects, 250)
+    story = _first([_told(s, names, forms[s.output]) for s in steps], 400) + _first(effects, 200)
     extra: list[Line] = []
     if root != "L":
         extra.append((Run("plain", "Here L is "), Run("name", root), Run("plain", ".")))
@@ -151,6 +169,16 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
             Run("strong", f"The last {len(steps)} of {len(flows.steps):,} operations"),
             Run("plain", f"; {len(earlier):,} earlier ones are left out."),
         )
+    if wide:
+        extra.append(plain(f"More operations would make it {wide:,} pixels wide."))
+    if fans:
+        words = f"Of more than {style.FAN if wide or not limit else limit} operands the strongest are drawn"
+        behind = f"; {len(planned.beyond):,} operations lead to others alone, and are left out" * bool(planned.beyond)
+        extra.append(plain(f"{words}{behind}."))
+        story.append(f"{words}{behind}.")
+    if undrawn or fans:
+        whole = max(len(flows.steps), *(len(s.parents) for s in fans), 0)
+        extra.append(plain(f"With limit={whole} all is drawn."))
     if caption:
         extra.append(caption)
     return Scene(
@@ -162,6 +190,27 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
         notes=(*NOTES, *extra),
         heading=heading,
         clusters=_clusters(planned, {t: key[t] for t in drawn}, [n.key for n in small], edges),
+    )
+
+
+def _others(s: Step, marked: Collection[int]) -> list[int]:
+    return sorted({*range(len(s.parents))} - {*marked})
+
+
+def _rest(s: Step, marked: Collection[int], y: str, into: str) -> tuple[Node, Edge]:
+    """One mark for the operands that have none of their own, and what they are sent together."""
+    left = _others(s, marked)
+    sent = [c for i in left if (c := s.contributions[i]) is not None]
+    name, key = f"{len(left):,} more", f"{y}_more"
+    both, size = joined(sent) if sent else (Flow("none", 0.0), 0.0)
+    constants = len(left) - len(sent)
+    words = "operands without a mark of their own" + f"; {constants:,} of them get nothing" * bool(constants)
+    title = f"{name}, ‖L̇‖ sent = {number(size, 6)}"
+    label: tuple[Line, ...] = (plain(f"‖·‖ {shown(size)}"),) if sent else ()
+    says = f"contributes ‖·‖ = {number(size, 6)}" if sent else "constants, no fluxion"
+    return (
+        _small(key, "more", (Run("quiet", f"and {name}"),), title, words),
+        Edge(key, y, f"{name} → {into}: {says}", both, label),
     )
 
 
@@ -248,8 +297,7 @@ def _clusters(planned: Plan, key: dict[Tensor, str], small: list[str], edges: li
             if one not in found and (depth or one.owned is None or every[one] > 1):
                 found[one] = len(clusters)
                 name = planned.names.get(one) or clean(one.name)
-                title = f"{name}: {every[one]} cards" if every[one] > 1 else name
-                clusters.append(Cluster(title, (Run("strong", name),), (), found.get(one.outer) if one.outer else None))
+                clusters.append(Cluster(name, (Run("strong", name),), (), found.get(one.outer) if one.outer else None))
         home = next((found[one] for one in reversed(around(where)) if one in found), None)
         if home is not None:
             c = clusters[home]
@@ -327,7 +375,7 @@ def _contribution(step: Step, i: int, compact: bool) -> tuple[tuple[Line, ...], 
         signs = " (+)" * (not fall) + " (−)" * (not rise) if bool(rise) != bool(fall) else ""
         if rise and fall and not compact:
             signs = f" ({rise:,} +, {fall:,} −)"
-        return (plain(f"‖·‖ {shown(size)}"),), f"contributes ‖·‖ = {number(size, 6)}{signs}"
+        return (plain(f"‖·‖ {shown(size)}"),), f"contributes ‖·‖ = {number(size, 4 if compact else 6)}{signs}"
     lines = [plain(shown(scalar(sent), plus=True))]
     if local is not None and single(local) and not compact:
         lines.append((Run("quiet", f"{shown(scalar(step.fluxion))} × {shown(scalar(local))}"),))
@@ -350,7 +398,7 @@ def _node(
     """A tensor's card: how it was made, its value, its fluxion and, of numbers, the sum that this is."""
     value, fluxion = flows.value(t), flows[t]
     own = f"{name} = {shape(value)}" if compact and not single(value) else value_title(name, value)
-    title = f"{own}, {fluxion_title(name, fluxion)}"
+    title = f"{own}, {fluxion_title(name, fluxion, 4 if compact and not single(value) else 6)}"
     head: Line = (Run("name", name),)
     story = [_answer(fluxion)]
     if form is not None and t.row is not None:

@@ -28,7 +28,7 @@ const cards = [...view.querySelectorAll("g.node")].map((g, i) => {
 });
 
 const edges = [...view.querySelectorAll("g.edge")].map((g, i) => {
-  const line = g.querySelector("path"), head = g.querySelector(".head");
+  const line = g.querySelector("path"), head = g.querySelector(".h");
   const add = (kind, d) => {
     const path = document.createElementNS(line.namespaceURI, "path");
     path.setAttribute("class", kind);

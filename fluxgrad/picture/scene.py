@@ -180,11 +180,11 @@ def value_title(name: str, a: Any) -> str:
     return f"{name} = {shape(a)}, norm {number(norm(a))}"
 
 
-def fluxion_title(name: str, a: Any) -> str:
+def fluxion_title(name: str, a: Any, digits: int = 6) -> str:
     """`L̇_x = 6`, or of an array its norm."""
     if single(a):
-        return f"L̇_{name} = {number(scalar(a), 6)}"
-    return f"‖L̇_{name}‖ = {number(norm(a), 6)}"
+        return f"L̇_{name} = {number(scalar(a), digits)}"
+    return f"‖L̇_{name}‖ = {number(norm(a), digits)}"
 
 
 def fluxion_line(name: str, a: Any, parts: Sequence[float] = ()) -> Line:

@@ -64,6 +64,12 @@ WIDE = 1000
 """A graph that would come out wider than this runs downwards."""
 
 OPERATIONS = 60
+FAN = 16
+"""Of so many operands of one operation, at the most, each has its own mark."""
+
+WIDEST = 1600
+"""A graph that would be wider even downwards is drawn with fewer operations."""
+
 COMPACT = 24
 USES = 3
 """In a compact picture, a leaf that is used more often is drawn again at each use: long lines would cover it all."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -209,12 +210,12 @@ def _curve(points: list[Point]) -> str:
 
 
 def _joined(numbers: Iterable[str]) -> str:
-    """Numbers of a path: a minus parts them well enough.
+    """Numbers of a path, as short as they can be read.
 
-    >>> _joined(["1", "-2", "3"])
-    '1-2 3'
+    >>> _joined(["1", "-2", "0.5"])
+    '1-2 .5'
     """
-    return " ".join(numbers).replace(" -", "-")
+    return re.sub(r"\b0\.", ".", " ".join(numbers)).replace(" -", "-")
 
 
 def _arrow(tip: tuple[float, float], base: tuple[float, float], width: float) -> str:
@@ -224,7 +225,7 @@ def _arrow(tip: tuple[float, float], base: tuple[float, float], width: float) ->
     ux, uy = (bx - x) / length, (by - y) / length
     half = 2.5 + width / 2
     sides = bx - x - uy * half, by - y + ux * half, 2 * uy * half, -2 * ux * half
-    return f'<path class="head" d="M{x:.0f},{y:.0f}l{_joined(map(_n, sides))}z"/>'
+    return f'<path class="h" d="M{x:.0f},{y:.0f}l{_joined(map(_n, sides))}z"/>'
 
 
 # Nodes
@@ -238,7 +239,7 @@ def _node(n: Node, *body: str) -> str:
 
 def _cluster(c: Cluster, box: tuple[float, float, float, float]) -> str:
     x, y, x1, y1 = (round(v) for v in box)
-    words = _line(c.name, x + 8, y + 15, style.SMALL)
+    words = _small(c.name, x + 8, y + 15)
     frame = f'<rect x="{x}" y="{y}" width="{x1 - x}" height="{y1 - y}" rx="8"/>'
     return f'<g class="cluster"><title>{_escape(c.title)}</title>{frame}{words}</g>'
 
@@ -395,7 +396,7 @@ def _looks(scene: Scene, theme: dict[str, str]) -> list[tuple[str, str, str]]:
         (".s", "", "font-size:.75em"),
         (".b", "", "font-weight:bold"),
         ("path", "", "stroke:currentColor;fill:none"),
-        (".head", "", "fill:currentColor;stroke:none"),
+        (".h", "", "fill:currentColor;stroke:none"),
         (".edge text", *halo),
         (".edge text,.node>.t", "", "fill:currentColor"),
     ]
@@ -420,7 +421,10 @@ def _looks(scene: Scene, theme: dict[str, str]) -> list[tuple[str, str, str]]:
         if any(n.kind == "cut" for n in scene.nodes):
             rules.append((".cut rect", "", "stroke-dasharray:4 3"))
         if scene.clusters or any(n.kind == "folded" for n in scene.nodes):
-            rules += [(".cluster rect,.folded>path", f"stroke:{frame}", "fill:none;stroke-dasharray:none")]
+            rules += [
+                (".cluster rect,.folded>path", f"stroke:{frame}", "fill:none;stroke-dasharray:none"),
+                (".cluster text", "", f"font-size:{style.SMALL}px"),
+            ]
     elif scene.view == "layer":
         rules += [
             (".node>path", f"fill:{theme['mixed']}", "stroke:none"),

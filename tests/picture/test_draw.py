@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import fluxgrad as fg
 from fluxgrad.picture import Picture
 
 SVG = "{http://www.w3.org/2000/svg}"
+RNG = np.random.default_rng(0)
 
 
 def leaf(value, name=None):
@@ -172,15 +174,125 @@ def test_in_a_large_graph_a_leaf_with_many_uses_is_drawn_again_at_each():
     assert int(ET.fromstring(picture.svg).get("width")) < 1000
 
 
-def test_bytes_per_mark_are_bounded():
-    x, y = leaf(0.3, "x"), leaf(0.7, "y")
-    t = x
-    for k in range(25):
-        t = np.tanh(t * y) + (x if k % 3 else y)
-    for L in (t, x * x, np.sum(fg.softmax(leaf(np.ones((3, 4)), "z")) ** 2)):
-        picture = fg.draw(L)
-        drawn = len(titles(picture, "node")) + len(titles(picture, "edge"))
-        assert len(picture.svg) <= 350 * drawn + 6000
+def chain(n, shape):
+    t = leaf(RNG.normal(size=shape), "x")
+    for k in range(n):
+        w = leaf(RNG.normal(size=shape), f"weight_{k}")
+        t = np.tanh(t * w) if k % 2 else t + w
+    return np.sum(t)
+
+
+def fan(n, shape):
+    return np.sum(np.stack([leaf(RNG.normal(size=shape) * 1e-5) for _ in range(n)]))
+
+
+def wide(n, shape):
+    return np.sum(np.stack([np.tanh(leaf(RNG.normal(size=shape)) * leaf(RNG.normal(size=shape))) for _ in range(n)]))
+
+
+def network(units, layers, out=1, bias=True):
+    sizes = [3, *[units] * layers, out]
+    parts = []
+    for k, (a, b) in enumerate(pairwise(sizes)):
+        parts += [fg.nn.Linear(a, b, bias=bias, seed=k), fg.nn.Tanh()]
+    return fg.nn.Sequential(*parts[:-1])
+
+
+def small_enough(picture):
+    """The bytes that each mark takes, without the 6 kB that a picture may take by itself."""
+    drawn = len(titles(picture, "node")) + len(titles(picture, "edge"))
+    return (len(picture.svg.encode()) - 6000) / drawn <= 350
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4)], ids=str)
+def test_bytes_per_mark_are_bounded_in_the_op_view(shape):
+    for n in (1, 2, 8, 24, 60, 90):
+        for graph in (chain, fan, wide):
+            assert small_enough(fg.draw(graph(n, shape), view="op")), (graph, n)
+    assert small_enough(fg.draw(fan(300, shape), view="op", limit=40))
+
+
+def test_bytes_per_mark_are_bounded_in_the_other_views():
+    x = RNG.normal(size=(7, 3))
+    for units, out in ((1, 1), (8, 10), (30, 100), (100, 100), (300, 1)):
+        for layers in (0, 1, 2, 6):
+            assert small_enough(fg.draw_network(network(units, layers, out), x, view="neuron")), (units, layers)
+    assert small_enough(fg.draw_network(fg.nn.Linear(1, 100, seed=0), x[:, :1], view="neuron"))
+    for layers in (1, 5, 12, 13, 49, 50, 51, 52, 100, 600):
+        for view in ("layer", "op"):
+            assert small_enough(fg.draw_network(network(16, layers), x, view=view)), (view, layers)
+
+
+def test_bytes_per_mark_are_bounded_where_scopes_fold():
+    for scopes, operations in ((2, 40), (20, 1), (20, 40), (58, 10), (100, 10)):
+        t = leaf(np.ones(3), "x")
+        for k in range(scopes):
+            w = leaf(RNG.normal(size=3), f"w{k}")
+            with fg.scope("block"):
+                for _ in range(operations):
+                    t = np.tanh(t * w)
+        assert small_enough(fg.draw(np.sum(t))), (scopes, operations)
+
+
+# ----- Not metres wide -----
+
+
+def extent(picture):
+    root = ET.fromstring(picture.svg)
+    return int(root.get("width")), int(root.get("height"))
+
+
+@pytest.mark.parametrize("n", [2, 16, 17, 30, 2000])
+def test_of_many_operands_the_strongest_are_drawn_and_the_rest_told(n):
+    leaves = [leaf(float((7 * k) % n), f"p{k}") for k in range(n)]
+    picture = fg.draw(np.sum(np.square(np.stack(leaves))), view="op")
+    operands = [t for t in titles(picture, "edge") if t.startswith("p")]
+    assert max(extent(picture)) < 2500
+    if n <= 16:
+        assert len(operands) == n and not titles(picture, "more")
+        return
+    assert len(operands) == 15
+    sent = [float(t.rpartition(" ")[2]) for t in operands]
+    assert sorted(sent) == [2.0 * k for k in range(n - 15, n)]
+    (rest,) = told(picture, "more")
+    others = np.sqrt(sum((2.0 * k) ** 2 for k in range(n - 15)))
+    assert rest.startswith(f"{n - 15:,} more, ‖L̇‖ sent = ") and "without a mark of their own" in rest
+    assert float(rest.partition(";")[0].rpartition(" ")[2]) == pytest.approx(others, rel=1e-4)
+    assert "Of more than 16 operands the strongest are drawn." in picture.svg and f"With limit={n}" in picture.svg
+    if n == 30:
+        whole = fg.draw(np.sum(np.square(np.stack(leaves))), view="op", limit=30)
+        assert len([t for t in titles(whole, "edge") if t.startswith("p")]) == 30 and not titles(whole, "more")
+        assert "limit=" not in whole.svg
+
+
+def test_what_leads_only_to_operands_without_a_mark_is_left_out_and_counted():
+    picture = fg.draw(wide(30, ()), view="op")
+    assert "; 30 operations lead to others alone, and are left out." in picture.svg
+    assert sum("; by tanh" in t for t in told(picture)) == 15
+    assert extent(picture)[0] < 1600
+
+
+def bushy(n):
+    """A network of two layers, number by number, as micrograd has it."""
+    x = [leaf(1.0), leaf(2.0)]
+    for width in (n, n, 1):
+        x = [np.tanh(sum((leaf(RNG.normal()) * xi for xi in x), leaf(0.1))) for _ in range(width)]
+    return x[0]
+
+
+@pytest.mark.parametrize("n", [4, 16])
+def test_a_graph_that_would_be_too_wide_is_drawn_with_fewer_operations(n):
+    L = bushy(n)
+    picture = fg.draw(L)
+    assert extent(picture)[0] < 1700
+    last = int(re.search(r"The last (\d+) of", picture.svg)[1])
+    assert 8 <= last < 60 and sum("; by " in t for t in told(picture)) == last
+    assert re.search(r"More operations would make it [\d,]+ pixels wide\.", picture.svg)
+    asked = fg.draw(L, limit=60)
+    assert extent(asked)[0] > 1700 and "The last 60 of" in asked.svg
+    for limit in (0, -3):
+        with pytest.raises(ValueError, match="at least 1"):
+            fg.draw(L, limit=limit)
 
 
 # ----- Names -----
