@@ -72,14 +72,18 @@ def neuron_scene(flows: Flows, paths: dict[Tensor, str], prediction: Tensor, wha
     batch = x.size // x.shape[-1]
 
     chosen, least = _drawn(fluxions)
-    labelled = set(chosen[:10] if total > style.LABELLED else chosen)
     units = [list(range(len(c.values))) for c in columns]
     for k, column in enumerate(columns):
         if len(column.values) > style.UNITS:  # only those that a drawn weight touches
             units[k] = sorted({i for j, _, i in chosen if j == k} | {i for j, i, _ in chosen if j + 1 == k})
     places, texts = _places(columns, units, [(names[la.weight], g) for la, g in zip(layers, fluxions, strict=True)])
 
-    nodes = [_unit(k, i, c, places[k, i], batch) for k, c in enumerate(columns) for i in units[k]]
+    told = _beside(columns[-1], {i: y for (k, i), (_, y, _) in places.items() if k == len(layers)})
+    nodes = [
+        _unit(k, i, c, places[k, i], batch, k == len(layers) and i in told)
+        for k, c in enumerate(columns)
+        for i in units[k]
+    ]
     edges, spoken = [], {}
     for weight in sorted(chosen):
         k, to, source = weight
@@ -90,7 +94,7 @@ def neuron_scene(flows: Flows, paths: dict[Tensor, str], prediction: Tensor, wha
             f"{columns[k].name(source)} → {columns[k + 1].name(to)}: {name} = {number(w, 4)}, L̇_{name} = {number(g, 6)}"
         )
         label = (plain(shown(g, plus=True)),)
-        edges.append(Edge(f"u{k}_{source}", f"u{k + 1}_{to}", title, flow(g), label, weight in labelled))
+        edges.append(Edge(f"u{k}_{source}", f"u{k + 1}_{to}", title, flow(g), label))
         spoken[weight] = f"{name} has L̇ = {number(g)}"
 
     value = float(flows.value(flows.root).sum())
@@ -107,6 +111,8 @@ def neuron_scene(flows: Flows, paths: dict[Tensor, str], prediction: Tensor, wha
     if len(edges) < total:
         also = f", at least {least} of each layer" if least else ""
         notes.append((Run("strong", f"The strongest {len(edges):,} of {total:,} weights drawn{also}."),))
+    if len(edges) > style.LABELLED or len(told) < len(units[-1]):
+        notes.append(plain("Numbers stand where they have room, the strongest first; the others show when pointed at."))
     if dead:
         notes.append(plain(f"✕ marks {len(dead)} dead: a ReLU that is 0 for the whole batch sends nothing back."))
         story.append(f"Dead for the whole batch: {', '.join(dead[:12])}{', …' if len(dead) > 12 else ''}.")
@@ -239,7 +245,17 @@ def _drawn(fluxions: list[Array]) -> tuple[list[Weight], int]:
 # How it looks
 
 
-def _unit(k: int, i: int, column: Column, place: tuple[float, float, float], batch: int) -> Node:
+def _beside(column: Column, heights: dict[int, float]) -> set[int]:
+    """Of the units of the last column, those whose numbers have room beside them, the strongest first."""
+    strength = np.nan_to_num(np.abs(column.fluxions), nan=np.inf)
+    told: set[int] = set()
+    for i in sorted(heights, key=lambda i: -strength[i]):
+        if all(abs(heights[i] - heights[j]) >= style.LINE - 4 for j in told):
+            told.add(i)
+    return told
+
+
+def _unit(k: int, i: int, column: Column, place: tuple[float, float, float], batch: int, beside: bool) -> Node:
     x, y, r = place
     name, value, fluxion = column.name(i), float(column.values[i]), float(column.fluxions[i])
     title = f"{name} = {number(value, 6)}, L̇_{name} = {number(fluxion, 6)}"
@@ -267,7 +283,7 @@ def _unit(k: int, i: int, column: Column, place: tuple[float, float, float], bat
         height=2 * r,
         at=(x, y),
         fill=abs(value) / top if top > 0 else 0.0,
-        beside=column.letter == "ŷ" and r < style.ROOMY_RADIUS,
+        beside=beside and r < style.ROOMY_RADIUS,
     )
 
 
@@ -278,7 +294,8 @@ def _places(
     most = max(map(len, units))
     tall = min(max(most * 18, min(most * style.ROOMY, 480), 200), 640)
     top, left = 52.0, 50.0
-    step = max(90.0, (style.PAGE - 2 * left - 120) / len(weights))
+    roomy = min(tall / most, 110.0) >= style.ROOMY  # circles so large need room between them for the numbers
+    step = max(125.0 if roomy else 90.0, (style.PAGE - 2 * left - 120) / len(weights))
     step = min(step, 210.0) if most <= 8 else step
     places: dict[tuple[int, int], tuple[float, float, float]] = {}
     texts: list[tuple[float, float, Line]] = []

@@ -78,7 +78,6 @@ class Edge:
     title: str
     flow: Flow
     label: tuple[Line, ...]
-    shown: bool = True  # is the label to be read at once, or when pointed at?
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +105,11 @@ class Scene:
     @property
     def pinned(self) -> bool:
         return all(node.at is not None for node in self.nodes)
+
+    @property
+    def dense(self) -> bool:
+        """Are there so many weights that not every number finds room?"""
+        return self.view == "neuron" and len(self.edges) > style.LABELLED
 
 
 # Numbers

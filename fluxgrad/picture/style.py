@@ -43,7 +43,7 @@ LINES = {
 
 FONT = "Helvetica Neue,Helvetica,Arial,Liberation Sans,sans-serif"
 SERIF = "Georgia,DejaVu Serif,Times New Roman,serif"
-SIZE, SMALL = 13, 11
+SIZE, SMALL, TINY = 13, 11, 9
 LINE = 18
 PAD_X, PAD_Y = 10, 6
 SUBSCRIPT = 8  # a longer name stands in no subscript
@@ -79,6 +79,11 @@ NO_LOSS = "; where no loss is given it is mse_loss. For labels give loss=fg.loss
 WEIGHTS = 250
 UNITS = 100
 LABELLED = 40
+"""Of more weights, not each has its number in view."""
+
+CROSSED = 4
+"""A number there covers so many weaker lines at the most."""
+
 LAYERS = 12
 """So many columns of units a page holds."""
 

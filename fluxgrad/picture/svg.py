@@ -56,8 +56,7 @@ class Scale:
 
 def render(scene: Scene, placed: Placed) -> str:
     """The whole picture. The same scene gives the same bytes."""
-    dense = scene.view == "neuron" and len(scene.edges) > style.LABELLED
-    scale = Scale((e.flow for e in scene.edges), style.WIDTHS["dense" if dense else scene.view])
+    scale = Scale((e.flow for e in scene.edges), style.WIDTHS["dense" if scene.dense else scene.view])
     legend, wide, tall = _legend(scene, scale, max(placed.width, 560.0))
     width = max(placed.width, wide, text_width(scene.heading)) + 2 * MARGIN
     left = (width - placed.width) / 2
@@ -69,11 +68,12 @@ def render(scene: Scene, placed: Placed) -> str:
         body.append(_line(scene.heading, MARGIN, MARGIN + 10))
     body.append(f'<g transform="translate({_n(left)} {_n(top)})">')
     body.extend(_cluster(c, box) for c, box in zip(scene.clusters, placed.boxes, strict=False))
-    body.append(f'<g text-anchor="middle" font-size="{style.SMALL}">')
+    small = style.TINY if scene.dense else style.SMALL
+    body.append(f'<g text-anchor="middle" font-size="{small}">')
     edges = list(zip(scene.edges, placed.curves, strict=True))
     if scene.view == "neuron":  # lines cross: the strong ones on top, whatever their sign
         edges.sort(key=lambda pair: (scale.share(pair[0].flow) if pair[0].flow.size else -1, pair[0].flow.size))
-    body.extend(_edge(e, c, scale) for e, c in edges)
+    body.extend(_edge(e, c, scale, small) for e, c in edges)
     body.append("</g>")
     body.extend(_card(n, placed.centres[n.key]) for n in scene.nodes if not scene.pinned)
     if scene.pinned:
@@ -156,8 +156,8 @@ def _small(line: Line, x: float, y: float, kind: str = "") -> str:
 # Edges
 
 
-def _edge(e: Edge, c: Curve, scale: Scale) -> str:
-    sign, path, w = e.flow.sign, _path(c.points, _gap(e, c)), scale(e.flow)
+def _edge(e: Edge, c: Curve, scale: Scale, size: int) -> str:
+    sign, path, w = e.flow.sign, _path(c.points, _gap(e, c, size)), scale(e.flow)
     line = f'<path stroke-width="{w:.2g}" d="{path}"/>'
     if sign == "wild":  # a double line
         line += f'<path class="gap" stroke-width="{_n(max(w - 3, w / 3))}" d="{path}"/>'
@@ -168,16 +168,16 @@ def _edge(e: Edge, c: Curve, scale: Scale) -> str:
         x, y = c.label
         y += (4 if len(c.points) == 2 else 2) - 7 * (len(e.label) - 1)
         for i, words in enumerate(e.label):
-            look = ' class="q"' if i else "" if e.shown else ' opacity="0"'
+            look = ' class="q"' if i else "" if c.shown else ' opacity="0"'
             texts += f'<text x="{x:.0f}" y="{y + 13 * i:.0f}"{look}>{_escape("".join(r.text for r in words))}</text>'
     return f'<g class="edge {sign}"><title>{_escape(e.title)}</title>{line}{texts}</g>'
 
 
-def _gap(e: Edge, c: Curve) -> tuple[float, float]:
+def _gap(e: Edge, c: Curve, size: int) -> tuple[float, float]:
     """The share of a straight line that its label covers, from where to where: there the line is left out."""
-    if len(c.points) != 2 or c.label is None or not e.shown:
+    if len(c.points) != 2 or c.label is None or not c.shown:
         return 0.0, 0.0
-    w, h = label_size(e)
+    w, h = label_size(e, size)
     return crossing(c.points[0], c.points[1], c.label, (w - 2, h - 2))
 
 
