@@ -17,6 +17,7 @@ import numpy as np
 
 from fluxgrad.ink.names import clean
 from fluxgrad.losses import mse_loss
+from fluxgrad.nn import Module
 from fluxgrad.picture import style
 from fluxgrad.picture.layer import Layer, layer_scene, weights_of
 from fluxgrad.picture.layout import Placed, place
@@ -130,8 +131,8 @@ def draw(L: Tensor, view: str | None = None, limit: int | None = None) -> Pictur
 
     `view="op"`: the value and L̇ of everything, and on each edge what it contributes. What was made in an `fg.scope`
     has a box around it. Of more than 60 operations the scopes fold to a card each; without scopes the last 60 are
-    drawn, or fewer where they lie so far apart that it would be too wide; and of more than 16 operands of one operation
-    the strongest. It says what was left out; `limit` draws so many operations and operands, however large that is.
+    drawn, or fewer where that would be too wide; and of more than 16 operands of one operation the strongest. It says
+    what was left out; `limit` draws so many operations and operands, however large that is.
     `view="neuron"`: a circle per unit, a line per weight; for Linear layers that follow one another.
     `view="layer"`: a box per layer with ‖W‖, ‖L̇_W‖, dead units and spread: where fluxions vanish or explode.
 
@@ -196,6 +197,8 @@ def draw_network(
     """
     _check(view, "draw_network")
     _check_limit(limit)
+    if not isinstance(model, Module):
+        raise TypeError(f"draw_network(model, x, y): model is an nn.Module; given {type(model).__name__}")
     paths = {t: name for name, t in model.named_parameters()}
     dtype = next((t.dtype for t in paths), None)
     numbers = np.array(x.data if isinstance(x, Tensor) else x, dtype=dtype)
@@ -239,6 +242,8 @@ def _check(view: str | None, who: str) -> None:
 
 
 def _check_limit(limit: int | None) -> None:
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
+        raise TypeError(f"draw: limit is a whole number, how many operations are drawn at the most; given {limit!r}")
     if limit is not None and limit < 1:
         raise ValueError(f"draw: limit, how many operations are drawn at the most, is at least 1; given {limit!r}")
 

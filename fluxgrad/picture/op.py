@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import unicodedata
 from collections import Counter
-from collections.abc import Collection
 from itertools import accumulate, groupby
 from typing import Any
 
@@ -58,7 +57,8 @@ def op_scene(
     Scopes are boxes; in a record of too many operations they fold. `caption` is a note below, `limit` how many operations,
     and operands of one, are drawn at the most; `wide` tells that it is so few because more took that many pixels.
     """
-    planned = plan(flows, limit or style.OPERATIONS, style.FAN if wide or not limit else limit)
+    fan = style.FAN if wide or not limit else max(limit, style.FAN)
+    planned = plan(flows, limit or style.OPERATIONS, fan)
     steps, earlier, inside = planned.steps, planned.earlier, planned.inside
     compact = planned.cards > style.COMPACT
     names = names_of(flows, clean, paths)
@@ -82,7 +82,8 @@ def op_scene(
         into = min(form, names[s.output], key=len) if compact else form
         marked = planned.fans.get(s.output, range(len(operands)))
         if len(marked) < len(operands):
-            node, edge = _rest(s, marked, y, into)
+            left = [sent for i, sent in enumerate(s.contributions) if i not in marked]
+            node, edge = _rest(f"{y}_more", into, left)
             small.append(node)
             edges.append(edge)
         for i, (parent, x, sent) in enumerate(zip(s.parents, s.inputs, s.contributions, strict=True)):
@@ -108,6 +109,8 @@ def op_scene(
     met = Counter(p for leaves in outside for p in leaves)
     again = {p for p, n in met.items() if n > style.USES}
     shared |= again
+    fans = [len(s.parents) for s in steps if s.output in planned.fans]
+    partial = {p for s in steps if s.output in planned.fans for p in s.parents}  # they are sent more than is drawn
     for f in planned.folds:
         arriving: dict[str, dict[Tensor, Array]] = {}
         silent: dict[str, Tensor] = {}
@@ -115,17 +118,22 @@ def op_scene(
             for parent, sent in zip(s.parents, s.contributions, strict=True):
                 if parent is None or parent in hidden or inside.get(parent) is f:
                     continue
-                if parent not in inside:
-                    parts.setdefault(parent, [])
                 silent.setdefault(key[parent], parent)
                 if sent is not None:
                     given = arriving.setdefault(key[parent], {})
                     given[parent] = given[parent] + sent if parent in given else sent
+        leaves = {tail: list(arriving.get(tail, {}).values()) for tail, p in silent.items() if p.row is None}
+        if len(leaves) > fan:
+            fans.append(len(leaves))
+            rest = sorted(leaves, key=lambda tail: -joined(leaves[tail])[1] if leaves[tail] else 1.0)[fan - 1 :]
+            node, edge = _rest(f"{f.key}_more", f.path, [leaves[tail][0] if leaves[tail] else None for tail in rest])
+            small.append(node)
+            edges.append(edge)
+            partial |= {silent.pop(tail) for tail in rest}
         for tail, parent in silent.items():
             given = arriving.get(tail, {})
-            for p, sent in given.items():
-                if p not in inside:
-                    parts[p].append(np.asarray(sent))
+            if parent not in inside:
+                parts.setdefault(parent, []).extend(map(np.asarray, given.values()))
             if parent in again:
                 tail = f"{f.key}_{tail}"
                 title = (
@@ -136,9 +144,7 @@ def op_scene(
 
     used = set(forms) | set(parts) | ({flows.root} - set(inside))
     undrawn = [*earlier, *planned.beyond]
-    partial = {p for s in undrawn for p in s.parents if p in used}  # they are sent more than is drawn
-    fans = [s for s in steps if s.output in planned.fans]
-    partial |= {p for s in fans for p in s.parents if p in used}
+    partial |= {p for s in undrawn for p in s.parents}
     made = {s.output for s in undrawn}
     drawn = [t for t in flows.tensors if t in used]
     for t in drawn:
@@ -172,12 +178,12 @@ def op_scene(
     if wide:
         extra.append(plain(f"More operations would make it {wide:,} pixels wide."))
     if fans:
-        words = f"Of more than {style.FAN if wide or not limit else limit} operands the strongest are drawn"
+        words = f"Of more than {fan} operands the strongest are drawn"
         behind = f"; {len(planned.beyond):,} operations lead to others alone, and are left out" * bool(planned.beyond)
         extra.append(plain(f"{words}{behind}."))
         story.append(f"{words}{behind}.")
     if undrawn or fans:
-        whole = max(len(flows.steps), *(len(s.parents) for s in fans), 0)
+        whole = max(len(flows.steps), *fans, 0)
         extra.append(plain(f"With limit={whole} all is drawn."))
     if caption:
         extra.append(caption)
@@ -193,25 +199,18 @@ def op_scene(
     )
 
 
-def _others(s: Step, marked: Collection[int]) -> list[int]:
-    return sorted({*range(len(s.parents))} - {*marked})
-
-
-def _rest(s: Step, marked: Collection[int], y: str, into: str) -> tuple[Node, Edge]:
+def _rest(key: str, into: str, given: list[Array | None]) -> tuple[Node, Edge]:
     """One mark for the operands that have none of their own, and what they are sent together."""
-    left = _others(s, marked)
-    sent = [c for i in left if (c := s.contributions[i]) is not None]
-    name, key = f"{len(left):,} more", f"{y}_more"
-    both, size = joined(sent) if sent else (Flow("none", 0.0), 0.0)
-    constants = len(left) - len(sent)
-    words = "operands without a mark of their own" + f"; {constants:,} of them get nothing" * bool(constants)
+    sent = [c for c in given if c is not None]
+    name = f"{len(given):,} more"
+    both, size = joined(sent) if sent else (flow(None), 0.0)
+    nothing = len(given) - len(sent)
+    words = "operands without a mark of their own" + f"; {nothing:,} of them get nothing" * bool(nothing)
     title = f"{name}, ‖L̇‖ sent = {number(size, 6)}"
     label: tuple[Line, ...] = (plain(f"‖·‖ {shown(size)}"),) if sent else ()
-    says = f"contributes ‖·‖ = {number(size, 6)}" if sent else "constants, no fluxion"
-    return (
-        _small(key, "more", (Run("quiet", f"and {name}"),), title, words),
-        Edge(key, y, f"{name} → {into}: {says}", both, label),
-    )
+    says = f"contributes ‖·‖ = {number(size, 6)}" if sent else "no fluxion"
+    node = _small(key, "more", (Run("quiet", f"and {name}"),), title, words)
+    return node, Edge(key, key.removesuffix("_more"), f"{name} → {into}: {says}", both, label)
 
 
 # Scopes

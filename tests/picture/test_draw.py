@@ -272,6 +272,25 @@ def test_what_leads_only_to_operands_without_a_mark_is_left_out_and_counted():
     assert extent(picture)[0] < 1600
 
 
+def test_two_folded_scopes_that_share_many_leaves():
+    leaves = [leaf(float(k), f"p{k}") for k in range(100)]
+    folds = []
+    for name in ("a", "b"):
+        with fg.scope(name):
+            t = np.stack(leaves)
+            for _ in range(60):
+                t = np.tanh(t)
+        folds.append(t)
+    picture = fg.draw(np.sum(folds[0] * folds[1]))
+    assert max(extent(picture)) < 3500 and small_enough(picture)
+    assert [t.partition(",")[0] for t in titles(picture, "more")] == ["85 more", "85 more"]
+    assert "Of more than 16 operands the strongest are drawn." in picture.svg
+    record = fg.flows(np.sum(folds[0] * folds[1]))
+    for t in titles(picture, "leaf"):
+        name = t.partition(" ")[0]
+        assert float(t.rpartition(" ")[2]) == pytest.approx(record[leaves[int(name[1:])]].item(), rel=1e-5)
+
+
 def bushy(n):
     """A network of two layers, number by number, as micrograd has it."""
     x = [leaf(1.0), leaf(2.0)]
@@ -290,6 +309,9 @@ def test_a_graph_that_would_be_too_wide_is_drawn_with_fewer_operations(n):
     assert re.search(r"More operations would make it [\d,]+ pixels wide\.", picture.svg)
     asked = fg.draw(L, limit=60)
     assert extent(asked)[0] > 1700 and "The last 60 of" in asked.svg
+    for limit in (2.5, "all", True):
+        with pytest.raises(TypeError, match="limit is a whole number"):
+            fg.draw(L, limit=limit)
     for limit in (0, -3):
         with pytest.raises(ValueError, match="at least 1"):
             fg.draw(L, limit=limit)

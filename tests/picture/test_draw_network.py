@@ -114,6 +114,15 @@ def test_a_batch_that_goes_wrong_is_still_drawn():
     assert "NaN or inf" in picture.svg and len(titles(picture, "edge")) == 9
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_empty_batch_is_drawn_without_a_warning():
+    model = fg.nn.MLP(2, [3, 1], seed=0)
+    L = np.sum(model(np.zeros((0, 2))))
+    assert "NaN" in fg.draw(L, view="neuron").svg
+    with pytest.raises(TypeError, match=r"model is an nn\.Module; given int"):
+        fg.draw_network(3, X)
+
+
 class TwoBranches(fg.nn.Module):
     def __init__(self):
         self.a, self.b, self.c = (fg.nn.Linear(2, 2, seed=k) for k in range(3))
