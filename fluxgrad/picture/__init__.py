@@ -17,7 +17,6 @@ import numpy as np
 
 from fluxgrad.ink.names import clean
 from fluxgrad.losses import mse_loss
-from fluxgrad.nn import Module
 from fluxgrad.picture import style
 from fluxgrad.picture.layer import Layer, layer_scene, weights_of
 from fluxgrad.picture.layout import Placed, place
@@ -197,7 +196,7 @@ def draw_network(
     """
     _check(view, "draw_network")
     _check_limit(limit)
-    if not isinstance(model, Module):
+    if not hasattr(model, "named_parameters"):
         raise TypeError(f"draw_network(model, x, y): model is an nn.Module; given {type(model).__name__}")
     paths = {t: name for name, t in model.named_parameters()}
     dtype = next((t.dtype for t in paths), None)

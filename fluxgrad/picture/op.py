@@ -63,6 +63,7 @@ def op_scene(
     compact = planned.cards > style.COMPACT
     names = names_of(flows, clean, paths)
     key = {t: inside[t].key if t in inside else f"n{i}" for i, t in enumerate(flows.tensors)}
+    root = names[flows.root]
     names |= {t: f.path for t, f in inside.items()}
     hidden = {t for f in planned.folds for t in f.leaves}
     forms: dict[Tensor, str] = {}
@@ -152,12 +153,16 @@ def op_scene(
         nodes.append(_node(key[t], t, flows, names[t], forms.get(t), sent, compact, cut=t in made))
     nodes += [_folded(f, flows) for f in planned.folds]
 
-    root = names[flows.root]
     effects = [_effect(names[t], flows[t]) for t in drawn if t.row is None]
     story = _first([_told(s, names, forms[s.output]) for s in steps], 400) + _first(effects, 200)
     extra: list[Line] = []
     if root != "L":
         extra.append((Run("plain", "Here L is "), Run("name", root), Run("plain", ".")))
+    if flows.root in inside:
+        extra.append(
+            (Run("name", root), Run("plain", " is what "), Run("strong", names[flows.root]), Run("plain", " gives."))
+        )
+        story.insert(0, f"{root} is what {names[flows.root]} gives.")
     if shared:
         extra.append(plain("A name without a card is a leaf drawn again: its card has the sum."))
     heading: Line = ()

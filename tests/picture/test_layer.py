@@ -261,6 +261,21 @@ def test_scopes_fold_only_as_far_as_they_must():
     assert picture.svg.count('<g class="cluster">') == 4
 
 
+def test_a_root_that_is_folded_is_still_the_root():
+    t = leaf(0.5, "x")
+    for name in ("a", "b"):
+        with fg.scope(name):
+            for _ in range(60):
+                t = np.tanh(t)
+    for given, root in ((None, "L"), ("loss", "loss")):
+        t.name = given
+        picture = fg.draw(t)
+        top = ET.fromstring(picture.svg)
+        assert top[0].text.startswith(f"Wiggle-flow of {root}: {root} = ")
+        assert f"{root} is what b gives." in top[1].text and f"{root} is what b gives." in "".join(top.itertext())
+    assert titles(picture, "folded")[1].startswith("b = ")
+
+
 def test_one_scope_around_everything_is_opened():
     t = leaf(0.5, "x")
     with fg.scope("all"):
