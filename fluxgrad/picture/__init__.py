@@ -49,11 +49,14 @@ class Picture:
     def _placed(self) -> Placed:
         placed = place(self._scene)
         wide, most = math.ceil(placed.width), style.OPERATIONS
-        while self._fewer is not None and placed.width > style.WIDEST and most > 8:
+        while self._fewer is not None and wide > style.WIDEST and most > 8:
             most = most * 3 // 4
-            self._scene = self._fewer(most, wide)
-            placed = place(self._scene)
-        return placed
+            scene = self._fewer(most, wide)
+            smaller = place(scene)
+            if smaller.width <= style.WIDEST or (most <= 8 and smaller.width < wide / 2):
+                self._scene = scene
+                return smaller
+        return placed  # where it is the cards that are wide, fewer are of no use
 
     @cached_property
     def svg(self) -> str:

@@ -80,7 +80,7 @@ def op_scene(
         for given, parent, x in zip(s.output.operands, s.parents, s.inputs, strict=True):
             operands.append(names.get(given if parent is None else parent) or shown(scalar(x)))
         form = forms[s.output] = expression(s.row, operands)
-        into = min(form, names[s.output], key=len) if compact else form
+        into = min(form, names[s.output], key=len) if compact or form.endswith("…") else form
         marked = planned.fans.get(s.output, range(len(operands)))
         if len(marked) < len(operands):
             left = [sent for i, sent in enumerate(s.contributions) if i not in marked]
@@ -407,7 +407,8 @@ def _node(
     story = [_answer(fluxion)]
     if form is not None and t.row is not None:
         story.insert(0, f"by {t.row.name}")
-        head = (Run("name", f"{name} = {form}"),)
+        made = f"{name} = {form}"
+        head = (Run("name", made if len(made) <= style.HEAD else f"{made[: style.HEAD - 1]}…"),)
     if cut:
         story.insert(0, "made by operations that are left out")
     if single(value):

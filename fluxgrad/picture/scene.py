@@ -185,10 +185,9 @@ def value_title(name: str, a: Any) -> str:
 
 
 def fluxion_title(name: str, a: Any, digits: int = 6) -> str:
-    """`L̇_x = 6`, or of an array its norm."""
-    if single(a):
-        return f"L̇_{name} = {number(scalar(a), digits)}"
-    return f"‖L̇_{name}‖ = {number(norm(a), digits)}"
+    """`L̇_x = 6`, or of an array its norm; a long name is not said again."""
+    what = f"L̇_{name}" if len(name) <= style.SPOKEN else "L̇"
+    return f"{what} = {number(scalar(a), digits)}" if single(a) else f"‖{what}‖ = {number(norm(a), digits)}"
 
 
 def fluxion_line(name: str, a: Any, parts: Sequence[float] = ()) -> Line:

@@ -46,7 +46,8 @@ SERIF = "Georgia,DejaVu Serif,Times New Roman,serif"
 SIZE, SMALL, TINY = 13, 11, 9
 LINE = 18
 PAD_X, PAD_Y = 10, 6
-SUBSCRIPT = 8  # a longer name stands in no subscript
+HEAD = 48  # so many letters of a name and what it is made of stand on a card
+SUBSCRIPT, SPOKEN = 8, 20  # a longer name stands in no subscript; in no title's either
 
 ZERO, NONE = 2.0, 1.1
 """How thick the lines of an exact zero and of a constant are."""

@@ -299,6 +299,24 @@ def bushy(n):
     return x[0]
 
 
+def test_where_the_cards_are_wide_fewer_of_them_are_of_no_use():
+    name = "数" * 39
+    t = leaf(1.0, name + "x")
+    for k in range(30):
+        t = t + leaf(1.0, f"{name[:36]}{k}")
+        t.name = f"{k}{name[:36]}"
+    picture = fg.draw(t)
+    assert sum("; by add" in words for words in told(picture)) >= 22 and extent(picture)[0] < 1700
+
+
+def test_long_names_leave_a_picture_small_enough():
+    t = leaf(np.ones(3), "q" * 38)
+    for k in range(60):
+        t = np.tanh(t * leaf(RNG.normal(size=3), f"{'q' * 30}{k}")) if k % 2 else t + leaf(np.ones(3), f"{k}{'p' * 30}")
+        t.name = f"{k}{'r' * 30}"
+    assert small_enough(fg.draw(np.sum(t)))
+
+
 @pytest.mark.parametrize("n", [4, 16])
 def test_a_graph_that_would_be_too_wide_is_drawn_with_fewer_operations(n):
     L = bushy(n)
