@@ -1,8 +1,8 @@
 """Scopes: names for stretches of a computation, which a picture draws as boxes and folds where a graph is large.
 
 No tensor knows its scope. Tensors are numbered as they are made, so a scope is remembered as an interval of numbers: a
-line of time on which something is noted only where a scope opens or closes, or where another thread goes on while one
-is open. Outside of scopes nothing is noted, and nothing costs more.
+line of time on which something is noted only where a scope opens or closes, or where another thread or asyncio task goes
+on while one is open. Outside of scopes nothing is noted, and nothing costs more.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import inspect
 import threading
 from bisect import bisect_right
 from collections.abc import Callable
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
@@ -29,12 +30,13 @@ KEPT = 1 << 15
 class Opened:
     """One time that a scope was opened. `owned` are the ids of the parameters, where it is a module's."""
 
-    __slots__ = ("name", "outer", "owned")
+    __slots__ = ("closed", "name", "outer", "owned")
 
     def __init__(self, name: str, outer: Opened | None, owned: frozenset[int] | None = None) -> None:
         self.name = name
         self.outer = outer
         self.owned = owned
+        self.closed = False
 
     def __repr__(self) -> str:
         names = [self.name]
@@ -44,46 +46,46 @@ class Opened:
         return f"<scope {'/'.join(reversed(names))}>"
 
 
-class _Own(threading.local):
-    """What is open in this thread, innermost last."""
+_own: ContextVar[Opened | None] = ContextVar("fluxgrad scope", default=None)
+"""The innermost that this thread, or this asyncio task, is in. A task begins in those of the task that made it."""
 
-    def __init__(self) -> None:
-        self.opened: list[tuple[scope, Opened]] = []
-
-
-_own = _Own()
 _lock = threading.Lock()
 _count = tensor._stamp
 _marks: list[int] = []  # rising: from this number on, what the next list says
 _within: list[Opened | None] = []
-_open = 0  # scopes that are open, in any thread
-_thread = 0  # the thread that the last mark is of
+_open = 0  # scopes that are open, in any thread or task
+
+
+def _innermost() -> Opened | None:
+    """Where this thread or task is; what it is in may have been closed by the task that opened it."""
+    where = _own.get()
+    while where is not None and where.closed:
+        where = where.outer
+    return where
 
 
 def _stamp() -> int:
-    """The next number, while a scope is open: if another thread draws it than the last, that is noted."""
+    """The next number, while a scope is open: if who draws it is elsewhere than the last, that is noted."""
     with _lock:
         number = _count()
-        if threading.get_ident() != _thread:
+        if not _within or _innermost() is not _within[-1]:
             _note(number)
         return number
 
 
 def _note(number: int) -> None:
-    """From this number on, tensors are made by this thread, in what it has open. Needs the lock."""
-    global _thread
-    _thread = threading.get_ident()
+    """From this number on, tensors are made where this thread or task is. Needs the lock."""
     if len(_marks) >= 2 * KEPT:
         del _marks[:KEPT], _within[:KEPT]
     _marks.append(number)
-    _within.append(_own.opened[-1][1] if _own.opened else None)
+    _within.append(_innermost())
 
 
 class scope:
     """A name for all that is computed within it: `with fg.scope("encoder"): …`, or `@fg.scope("encoder")` above a function.
 
     `fg.draw` draws it as a box around its operations, and folds it to one card where the graph is large. Scopes nest;
-    each time that one is opened counts as another box; threads do not mix. `fg.scope(model)` of an `nn.Module` opens
+    each time that one is opened counts as another box; threads do not mix, nor do asyncio tasks. `fg.scope(model)` of an `nn.Module` opens
     one for each call of the model and of every module in it, until the block ends.
 
     Raises TypeError for what is neither a name nor a module, or above a generator.
@@ -102,6 +104,7 @@ class scope:
         self.name = name
         self._owned: frozenset[int] | None = None
         self._kinds: list[tuple[Module, type[Module]]] = []
+        self._opened: list[Opened] = []
 
     @staticmethod
     def of(t: Tensor) -> Opened | None:
@@ -122,8 +125,9 @@ class scope:
     def _enter(self, name: str) -> None:
         global _open
         with _lock:
-            opened = Opened(name, _own.opened[-1][1] if _own.opened else None, self._owned)
-            _own.opened.append((self, opened))
+            opened = Opened(name, _innermost(), self._owned)
+            self._opened.append(opened)
+            _own.set(opened)
             _open += 1
             tensor._stamp = _stamp
             _note(_count())
@@ -138,18 +142,22 @@ class scope:
                 object.__setattr__(part, "__class__", own)
             return
         with _lock:
-            for k in range(len(_own.opened) - 1, -1, -1):
-                if _own.opened[k][0] is self:
-                    del _own.opened[k]
-                    _open -= 1
-                    break
+            mine = _own.get()
+            while mine is not None and (mine.closed or mine not in self._opened):
+                mine = mine.outer
+            opened = mine or self._opened[-1]  # a generator may be closed elsewhere than it was opened
+            self._opened.remove(opened)
+            opened.closed = True
+            _own.set(_innermost())
+            _open -= 1
             _note(_count())
             if not _open:
                 tensor._stamp = _count
 
     def __call__(self, f: Callable[P, R]) -> Callable[P, R]:
-        if inspect.isgeneratorfunction(f) or inspect.iscoroutinefunction(f):  # they run after the call is over
-            raise TypeError(f"scope() above the generator {f.__name__}: write `with fg.scope(…):` inside it")
+        late = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+        if any(is_so(f) for is_so in late):  # it runs after the call is over
+            raise TypeError(f"scope() above {f.__name__}, a generator or async: write `with fg.scope(…):` inside it")
 
         @functools.wraps(f)
         def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import itertools
 import re
 import threading
@@ -118,6 +120,52 @@ def test_a_thread_that_starts_inside_has_its_own():
         thread.join()
         mine = leaf(1.0) * 2.0
     assert path(found[0]) == "" and path(mine) == "outer"
+
+
+def test_asyncio_tasks_do_not_mix():
+    made = {}
+
+    async def work(name, inner):
+        t = leaf(1.0)
+        with fg.scope(name):
+            for _ in range(5):
+                await asyncio.sleep(0)
+                t = t * 1.01
+                made.setdefault(name, []).append(t)
+                with fg.scope(inner):
+                    await asyncio.sleep(0)
+                    t = t * 1.01
+                    made.setdefault(f"{name}/{inner}", []).append(t)
+        await asyncio.sleep(0)
+        made.setdefault("", []).append(t * 1.01)
+
+    async def late():
+        await asyncio.sleep(0.01)
+        made["late"] = [leaf(1.0) * 2.0]
+
+    async def main():
+        with fg.scope("opened by whom it comes from, and closed by then"):
+            task = asyncio.create_task(late())
+        await asyncio.gather(work("a", "x"), work("b", "y"))
+        with fg.scope("another"):
+            await task
+
+    asyncio.run(main())
+    assert made.keys() == {"a", "b", "a/x", "b/y", "", "late"}
+    for name, tensors in made.items():
+        assert {path(t) for t in tensors} == {name if name != "late" else ""}
+    assert isinstance(tensor._stamp.__self__, itertools.count)
+
+
+def test_a_scope_that_is_closed_elsewhere_is_closed():
+    def inside():
+        with fg.scope("a"):
+            yield leaf(1.0) * 2.0
+
+    here = inside()
+    assert path(next(here)) == "a"
+    contextvars.Context().run(here.close)
+    assert path(leaf(1.0) * 2.0) == "" and isinstance(tensor._stamp.__self__, itertools.count)
 
 
 def test_nothing_is_noted_outside_and_not_much_is_kept():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 
 from fluxgrad.sweep import Flows
@@ -16,20 +16,33 @@ L_DOT = "L" + DOT
 LENGTH = 40
 
 
-def names_of(record: Flows) -> dict[Tensor, str]:
-    """A name for every tensor of a record, no two alike; also for its constant arrays. A single constant has its number."""
+def names_of(
+    record: Flows, spell: Callable[[str], str] | None = None, paths: Mapping[Tensor, str] | None = None
+) -> dict[Tensor, str]:
+    """A name for every tensor of a record, no two alike; also for its constant arrays. A single constant has its number.
+
+    `spell` makes a given name fit (`word` unless another is given); `paths` are names that go before the tensors' own.
+    """
+    spell, paths = spell or word, paths or {}
     constants = [p for s in reversed(record.steps) for p in s.output.operands if p not in record]
-    given = {t: word(t.name or "") for t in (record.root, *record.tensors, *constants)}
+    given = {t: spell(paths.get(t) or t.name or "") for t in (record.root, *record.tensors, *constants)}
     names = numbered(record, {t: name for t, name in given.items() if name or t in record or t.size != 1})
     taken, met = set(names.values()), Counter[str]()
     for t, name in names.items():
         met[name] += 1
         if met[name] > 1:
-            while (alike := f"{name}_{met[name]}") in taken:
+            while (alike := _with(name, f"_{met[name]}")) in taken:
                 met[name] += 1
             taken.add(alike)
             names[t] = alike
     return names
+
+
+def _with(name: str, tail: str) -> str:
+    """The name with a tail: of a name in quotes within them, of one that was cut to its length no longer than it."""
+    if name.endswith("”"):
+        return f"{_with(name[:-1], tail)}”"
+    return f"{name[: LENGTH - len(tail) - 1]}…{tail}" if name.endswith("…") else name + tail
 
 
 def numbered(record: Flows, given: dict[Tensor, str]) -> dict[Tensor, str]:

@@ -6,6 +6,7 @@ A view (`op`, `neuron`, `layer`) turns a record of the backward sweep into a `Sc
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from functools import cached_property
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxgrad.ink.names import clean, numbered
+from fluxgrad.ink.names import clean
 from fluxgrad.losses import mse_loss
 from fluxgrad.picture import style
 from fluxgrad.picture.layer import Layer, layer_scene, weights_of
@@ -40,12 +41,22 @@ class Picture:
     `print(picture)` gives its numbers as lines of text.
     """
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, fewer: Callable[[int, int], Scene] | None = None) -> None:
         self._scene = scene
+        self._fewer = fewer  # the scene of so many operations, where more are so many pixels wide
 
     @cached_property
     def _placed(self) -> Placed:
-        return place(self._scene)
+        placed = place(self._scene)
+        wide, most = math.ceil(placed.width), style.OPERATIONS
+        while self._fewer is not None and wide > style.WIDEST and most > 8:
+            most = most * 3 // 4
+            scene = self._fewer(most, wide)
+            smaller = place(scene)
+            if smaller.width <= style.WIDEST or (most <= 8 and smaller.width < wide / 2):
+                self._scene = scene
+                return smaller
+        return placed  # where it is the cards that are wide, fewer are of no use
 
     @cached_property
     def svg(self) -> str:
@@ -53,7 +64,8 @@ class Picture:
 
         Raises ImportError, with what to install, where Graphviz is needed and not there.
         """
-        return render(self._scene, self._placed)
+        placed = self._placed  # this settles the scene
+        return render(self._scene, placed)
 
     @property
     def dot(self) -> str:
@@ -110,17 +122,19 @@ class Picture:
         return f"<{self._scene.title}>"
 
     def __str__(self) -> str:
-        marks = [node.title for node in self._scene.nodes] + [edge.title for edge in self._scene.edges]
+        marks = [f"{node.title}; {node.story}" for node in self._scene.nodes]
+        marks += [edge.title for edge in self._scene.edges]
         more = [f"… and {len(marks) - 60:,} more"] if len(marks) > 60 else []
         return "\n  ".join([self._scene.title, *marks[:60], *more])
 
 
-def draw(L: Tensor, view: str | None = None) -> Picture:
+def draw(L: Tensor, view: str | None = None, limit: int | None = None) -> Picture:
     """Draw the graph that made L, in one of three views; which was chosen, and how to get another, stands below it.
 
     `view="op"`: the value and L̇ of everything, and on each edge what it contributes. What was made in an `fg.scope`
     has a box around it. Of more than 60 operations the scopes fold to a card each; without scopes the last 60 are
-    drawn, and it says how many were left out.
+    drawn, or fewer where that would be too wide; and of more than 16 operands of one operation the strongest. It says
+    what was left out; `limit` draws so many operations and operands, however large that is.
     `view="neuron"`: a circle per unit, a line per weight; for Linear layers that follow one another.
     `view="layer"`: a box per layer with ‖W‖, ‖L̇_W‖, dead units and spread: where fluxions vanish or explode.
 
@@ -130,8 +144,8 @@ def draw(L: Tensor, view: str | None = None) -> Picture:
 
     `picture.save("f.svg")` writes it, or .png, .pdf, .tex, .html, .dot.
 
-    Raises ValueError for another view, for one that this graph does not have, and where L depends on nothing that
-    requires grad; TypeError where L is no tensor.
+    Raises ValueError for another view, for one that this graph does not have, for a limit below 1, and where L depends on
+    nothing that requires grad; TypeError where L is no tensor.
 
     >>> import fluxgrad as fg
     >>> x = fg.Tensor(3.0, requires_grad=True, name="x")
@@ -142,6 +156,7 @@ def draw(L: Tensor, view: str | None = None) -> Picture:
     2
     """
     _check(view, "draw(L)")
+    _check_limit(limit)
     if not isinstance(L, Tensor):
         raise TypeError(f"draw(L): L is a tensor; given {type(L).__name__}")
     record = flows(L)
@@ -150,13 +165,13 @@ def draw(L: Tensor, view: str | None = None) -> Picture:
     if view is None:
         view, why = _chosen(record, layers)
     if view == "op":
-        return Picture(op_scene(record, caption=why))
+        return _operations(record, None, why, limit)
     if view == "layer":
         return Picture(layer_scene(record, caption=why))
     prediction = layers[-1].out if layers else None
-    names = numbered(record, {t: clean(t.name or "") for t in record.tensors if t.row is None})
+    leaves = {t: t.name or "" for t in record.tensors if t.row is None}
     what = "ŷ" if prediction is L else f"{L.row.name}(ŷ, …)" if L.row else "L"
-    return Picture(neuron_scene(record, names, L if prediction is None else prediction, what, why))
+    return Picture(neuron_scene(record, leaves, L if prediction is None else prediction, what, why))
 
 
 def draw_network(
@@ -165,6 +180,7 @@ def draw_network(
     y: Any = None,
     loss: Callable[..., Any] | None = None,
     view: str | None = None,
+    limit: int | None = None,
 ) -> Picture:
     """Draw a network as people do, a circle per unit, and on each weight how the loss answers it on this batch.
 
@@ -182,6 +198,9 @@ def draw_network(
     9
     """
     _check(view, "draw_network")
+    _check_limit(limit)
+    if not hasattr(model, "named_parameters"):
+        raise TypeError(f"draw_network(model, x, y): model is an nn.Module; given {type(model).__name__}")
     paths = {t: name for name, t in model.named_parameters()}
     dtype = next((t.dtype for t in paths), None)
     numbers = np.array(x.data if isinstance(x, Tensor) else x, dtype=dtype)
@@ -213,7 +232,7 @@ def draw_network(
                 words = "its Linear layers do not follow one another, as circles would show them"
                 why = (Run("quiet", f'{view.capitalize()} view, chosen because {words}. view="{other}" for another.'),)
     if view == "op":
-        return Picture(op_scene(record, paths, why))
+        return _operations(record, paths, why, limit)
     if view == "layer":
         return Picture(layer_scene(record, paths, why))
     return Picture(neuron_scene(record, paths, prediction, what, why))
@@ -222,6 +241,19 @@ def draw_network(
 def _check(view: str | None, who: str) -> None:
     if view not in (None, "op", "neuron", "layer"):
         raise ValueError(f'{who} has view "neuron", view "layer" and view "op"; given {view!r}')
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
+        raise TypeError(f"draw: limit is a whole number, how many operations are drawn at the most; given {limit!r}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"draw: limit, how many operations are drawn at the most, is at least 1; given {limit!r}")
+
+
+def _operations(record: Flows, paths: dict[Tensor, str] | None, why: Line, limit: int | None) -> Picture:
+    if limit is not None:
+        return Picture(op_scene(record, paths, why, limit))
+    return Picture(op_scene(record, paths, why), lambda most, wide: op_scene(record, paths, why, most, wide))
 
 
 def _units(layers: list[Layer]) -> int:

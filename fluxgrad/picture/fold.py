@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +19,9 @@ from fluxgrad.tensor import Array, Tensor
 
 DEEPEST = 8
 """So many boxes lie in one another at the most."""
+
+FEW = 6
+"""Of so few cards one should not hold all that there is to see."""
 
 
 @dataclass(eq=False, slots=True)
@@ -38,6 +43,8 @@ class Plan:
 
     steps: list[Step]  # one by one, latest first
     earlier: list[Step]  # left out
+    beyond: list[Step]  # left out, since they lead only to operands that have no mark
+    fans: dict[Tensor, list[int]]  # of a result of many operands, those that have a mark
     folds: list[Fold]  # first opened first
     inside: dict[Tensor, Fold]  # which fold made a tensor
     cards: int
@@ -45,31 +52,33 @@ class Plan:
     names: dict[Opened, str]
 
 
-def plan(flows: Flows, most: int = style.OPERATIONS) -> Plan:
+def plan(flows: Flows, most: int = style.OPERATIONS, fan: int = style.FAN) -> Plan:
     """The last operations of a record, or, where its scopes help, all of them, folded as little as that allows."""
-    steps = flows.steps
     home = {t: where for t in flows.tensors if (where := scope.of(t)) is not None}
-    names = _named([home[s.output] for s in reversed(steps) if s.output in home])
-    if len(steps) <= most or not names:
-        return Plan(steps[:most], steps[most:], [], {}, len(steps[:most]), home, names)
-    folded: dict[Tensor, Opened] = {}
-    for depth in range(1000):
-        wanted = _at_depth(steps, home, depth)
-        cards = len({wanted.get(s.output, s.output) for s in steps})
-        if depth and cards > most:
-            break
-        folded = wanted
-        if not wanted:
-            break
-    alone = Counter(folded.values())
-    folded = {t: where for t, where in folded.items() if alone[where] > 1}  # one operation shows more than its scope
+    names = _named([home[s.output] for s in reversed(flows.steps) if s.output in home])
+    folded = _folding(flows.steps, home, most) if len(flows.steps) > most and names else {}
+    fans = {s.output: _strongest(s, fan - 1) for s in flows.steps if len(s.parents) > fan and s.output not in folded}
 
-    order = list(dict.fromkeys(folded.get(s.output, s.output) for s in steps))  # latest first
-    drawn = set(order[:most])
-    kept = [s for s in steps if folded.get(s.output, s.output) in drawn]
-    earlier = [s for s in steps if folded.get(s.output, s.output) not in drawn]
+    wanted, passed = {flows.root}, set[Tensor | None]()
+    drawn: dict[Tensor | Opened, None] = {}  # latest first
+    kept: list[Step] = []
+    earlier: list[Step] = []
+    beyond: list[Step] = []
+    for s in flows.steps:
+        card = folded.get(s.output, s.output)
+        if s.output in wanted and (card in drawn or len(drawn) < most):
+            drawn[card] = None
+            kept.append(s)
+            wanted.update(
+                p for i, p in enumerate(s.parents) if p is not None and i in fans.get(s.output, range(len(s.parents)))
+            )
+        elif s.output in wanted or s.output in passed:
+            earlier.append(s)
+            passed.update(s.parents)
+        else:
+            beyond.append(s)
     folds: dict[Opened, Fold] = {}
-    for card in reversed(order[:most]):
+    for card in reversed(drawn):
         if isinstance(card, Opened):
             folds[card] = Fold(f"f{len(folds)}", names[card], _path(card, names), card.outer)
     inside = {}
@@ -77,9 +86,51 @@ def plan(flows: Flows, most: int = style.OPERATIONS) -> Plan:
         if s.output in folded:
             inside[s.output] = folds[folded[s.output]]
             inside[s.output].steps.append(s)
-    _ends(flows, inside, earlier)
+    _ends(flows, inside)
     single = [s for s in kept if s.output not in inside]
-    return Plan(single, earlier, list(folds.values()), inside, len(drawn), home, names)
+    return Plan(single, earlier, beyond, fans, list(folds.values()), inside, len(drawn), home, names)
+
+
+def _strongest(s: Step, most: int) -> list[int]:
+    """The operands that are sent the most, in their order."""
+    sizes = [-1.0 if sent is None else norm(sent) for sent in s.contributions]
+    order = sorted(range(len(sizes)), key=lambda i: -math.inf if math.isnan(sizes[i]) else -sizes[i])
+    return sorted(order[:most])
+
+
+def _folding(steps: list[Step], home: dict[Tensor, Opened], most: int) -> dict[Tensor, Opened]:
+    """Which scope each result is folded into: the deepest that leave no more cards than may be, and of those above
+    them that are not alike, what can be opened still. One card alone is no picture: it is opened, whatever is in it."""
+    folded: dict[Tensor, Opened] = {}
+    for depth in range(1000):
+        deeper = _at_depth(steps, home, depth)
+        if depth and _cards(steps, deeper) > most and not _alone(steps, folded):
+            break
+        folded = deeper
+        if not deeper:
+            break
+    alike: dict[str, set[Opened]] = {}
+    for where in folded.values():
+        alike.setdefault(re.sub(r"\d+", "0", where.name), set()).add(where)
+    choices = []
+    for group in alike.values():
+        opened = {t: deeper.get(t) if where in group else where for t, where in folded.items()}
+        choices.append((_cards(steps, opened), group))
+    for _, group in sorted(choices, key=lambda choice: choice[0]) if len(alike) > 1 else []:
+        opened = {t: deeper.get(t) if where in group else where for t, where in folded.items()}
+        if _cards(steps, opened) <= most:
+            folded = {t: where for t, where in opened.items() if where is not None}
+    alone = Counter(folded.values())
+    return {t: where for t, where in folded.items() if alone[where] > 1}  # one operation shows more than its scope
+
+
+def _cards(steps: list[Step], folded: Mapping[Tensor, Opened | None]) -> int:
+    return len({folded.get(s.output) or s.output for s in steps})
+
+
+def _alone(steps: list[Step], folded: dict[Tensor, Opened]) -> bool:
+    """Is there one fold, and little else?"""
+    return sum(n > 1 for n in Counter(folded.values()).values()) == 1 and _cards(steps, folded) <= FEW
 
 
 def _at_depth(steps: list[Step], home: dict[Tensor, Opened], depth: int) -> dict[Tensor, Opened]:
@@ -121,7 +172,7 @@ def _path(where: Opened, names: dict[Opened, str]) -> str:
     return path if len(path) <= LENGTH else "…" + path[1 - LENGTH :]
 
 
-def _ends(flows: Flows, inside: dict[Tensor, Fold], earlier: list[Step]) -> None:
+def _ends(flows: Flows, inside: dict[Tensor, Fold]) -> None:
     """Find what leaves each fold, and which leaves are its alone. A few of those are drawn, many are only counted."""
     users: dict[Tensor, set[Fold | None]] = {}
     for s in flows.steps:

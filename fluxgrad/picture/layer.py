@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fluxgrad.ink.names import clean, numbered
+from fluxgrad.ink.names import clean, names_of
 from fluxgrad.picture import style
 from fluxgrad.picture.layout import GUTTER
 from fluxgrad.picture.scene import (
@@ -181,8 +181,7 @@ def layer_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: L
             "the layer view found no layer: no matrix that requires grad and multiplies something. "
             'draw(L, view="op") draws any graph'
         )
-    paths = paths or {}
-    names = numbered(flows, {t: clean(paths.get(t) or t.name or "") for t in flows.tensors})
+    names = names_of(flows, clean, paths)
     names |= {layer.weight: _short(names[layer.weight]) for layer in layers}  # a box is a layer, and has its name
     rank = {id(layer): k for k, layer in enumerate(layers)}
     sizes = [norm(flows[layer.weight]) for layer in layers]
@@ -357,17 +356,15 @@ def _box(
     name, g, w = names[layer.weight], flows[layer.weight], flows.value(layer.weight)
     bars, wide, spread = scales
     size = norm(g)
-    title = f"{name} = array {shape(w)}, ‖{name}‖ = {number(norm(w), 4)}, ‖L̇_{name}‖ = {number(size, 4)}"
+    title = f"{name} = {shape(w)}, norm {number(norm(w), 4)}, ‖L̇_{name}‖ = {number(size, 4)}"
     few = form is FEW  # in many rows, what can be seen is not said again
     uses = f" ×{len(layer.steps)}" if len(layer.steps) > 1 else ""
+    story = [layer.activation or "no activation"]
     if few:
-        title += "; entries {} to {}, median {}".format(
-            *(number(s, 2) for s in (spread.least, spread.most, spread.median))
-        )
-    if layer.activation and few:
-        title += f"; {layer.activation}"
+        entries = (number(s, 2) for s in (spread.least, spread.most, spread.median))
+        story.insert(0, "entries {} to {}, median {}".format(*entries))
     if layer.dead is not None:
-        title += f"; {number(100 * layer.dead)} % dead"
+        story.append(f"{number(100 * layer.dead)} % dead")
 
     fluxion: Line = plain(shown(size))
     cells = [Cell(form.name, (Run("name", _cut(_short(name), (form.shape or form.size) - form.name - 8)),))]
@@ -393,6 +390,7 @@ def _box(
     return Node(
         key=key,
         title=title,
+        story="; ".join(story),
         kind="layer",
         lines=(*(c.line for c in cells), fluxion),
         flow=Flow("wild", math.inf) if not math.isfinite(size) else flow(g),
@@ -413,6 +411,7 @@ def _root(flows: Flows, name: str, row: int, form: Form, per: int) -> Node:
     return Node(
         key="L",
         title=f"{value_title(name, value)}, {fluxion_title(name, g)}",
+        story="here the sweep back begins",
         kind="root",
         lines=(line, fluxion),
         flow=flow(g),

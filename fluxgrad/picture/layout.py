@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fluxgrad.picture import style
 from fluxgrad.picture.scene import Edge, Line, Scene, text_width
 
@@ -26,6 +28,7 @@ class Curve(NamedTuple):
     points: list[Point]  # a start, then three points per cubic piece, from operand to operation
     arrow: Point | None  # the tip of the arrow at the operand
     label: Point | None
+    shown: bool = True  # is the label to be read at once, or when pointed at?
 
 
 class Placed(NamedTuple):
@@ -135,9 +138,11 @@ def _plain(line: Line) -> str:
     return "".join("L̇" if r.style == "dot" else f"_{r.text}" if r.style == "sub" else r.text for r in line)
 
 
-def label_size(edge: Edge) -> Point:
-    """The room that an edge's label takes."""
-    widest = max((style.width(_plain(line), style.SMALL) for line in edge.label), default=0.0)
+def label_size(edge: Edge, size: int = style.SMALL) -> Point:
+    """The room that an edge's label takes, in letters of a size."""
+    widest = max((style.width(_plain(line), size) for line in edge.label), default=0.0)
+    if size < style.SMALL:
+        return math.ceil(widest) + 4, size + 2
     return math.ceil(widest) + 8, 14 * len(edge.label) + 5
 
 
@@ -179,21 +184,23 @@ def _graphviz(scene: Scene, rankdir: str) -> Placed:
 def _columns(scene: Scene) -> Placed:
     nodes = {n.key: n for n in scene.nodes}
     centres = {n.key: n.at for n in scene.nodes if n.at is not None}
-    curves = []
-    taken = [(*centres[n.key], n.width, n.height + 30) for n in scene.nodes if n.width > 40]
-    lines = [(centres[e.tail], centres[e.head]) for e in scene.edges]
+    ends = []
     for e in scene.edges:
         (x0, y0), (x1, y1) = centres[e.tail], centres[e.head]
         length = math.hypot(x1 - x0, y1 - y0) or 1.0
         ux, uy = (x1 - x0) / length, (y1 - y0) / length
         r0, r1 = nodes[e.tail].width / 2, nodes[e.head].width / 2
-        a = (x0 + ux * r0, y0 + uy * r0)
-        b = (x1 - ux * r1, y1 - uy * r1)
-        label = ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2)
-        if e.shown:
+        ends.append(((x0 + ux * r0, y0 + uy * r0), (x1 - ux * r1, y1 - uy * r1)))
+    if scene.dense:
+        curves = _with_room(scene, ends, _texts(scene, centres))
+    else:
+        curves = []
+        taken = [(*centres[n.key], n.width, n.height + 30) for n in scene.nodes if n.width > 40]
+        lines = [(centres[e.tail], centres[e.head]) for e in scene.edges]
+        for e, (a, b) in zip(scene.edges, ends, strict=True):
             label = _free(a, b, label_size(e), taken, lines)
             taken.append((*label, *label_size(e)))
-        curves.append(Curve([a, b], None, label))
+            curves.append(Curve([a, b], None, label))
     width = max(x + nodes[k].width / 2 for k, (x, _) in centres.items())
     height = max(y + nodes[k].height / 2 for k, (_, y) in centres.items())
     return Placed(
@@ -246,6 +253,53 @@ def _free(
         if covered < least:
             best, least = (x, y), covered
     return best
+
+
+ALONG = np.linspace(0.08, 0.92, 29)
+"""The shares of a line at which its number may stand, where there are many lines."""
+
+
+def _texts(scene: Scene, centres: dict[str, Point]) -> list[tuple[float, float, float, float]]:
+    """The boxes that the units of a network take, and the L̇ below the large ones."""
+    boxes = [(*centres[n.key], n.width + 4, n.height + 4) for n in scene.nodes]
+    for n in scene.nodes:
+        if n.width >= 2 * style.ROOMY_RADIUS:
+            (x, y), wide = centres[n.key], text_width(n.lines[1], style.SMALL)
+            boxes.append((x, y + n.height / 2 + 12, wide + 4, 16))
+    return boxes
+
+
+def _with_room(
+    scene: Scene, ends: list[tuple[Point, Point]], taken: list[tuple[float, float, float, float]]
+) -> list[Curve]:
+    """The lines of a dense network, and on as many as have room their numbers, the strongest first: where a number
+    covers a few weaker lines at the most, and is covered by none, for the strong are drawn over the weak."""
+    a, b = (np.array([pair[k] for pair in ends]) for k in (0, 1))
+    boxes = np.array(taken)
+    curves = [Curve([p, q], None, ((p[0] + q[0]) / 2, (p[1] + q[1]) / 2), False) for p, q in ends]
+    weakest_first = sorted(range(len(ends)), key=lambda i: scene.edges[i].flow.size)
+    for k in reversed(range(len(ends))):
+        i = weakest_first[k]
+        size = np.array(label_size(scene.edges[i], style.TINY))
+        at = a[i] + ALONG[:, None] * (b[i] - a[i])
+        through = _crossed(at, size, a, b)
+        near = np.abs(at[:, None] - boxes[None, :, :2]) < (size + boxes[:, 2:]) / 2
+        bad = near.all(axis=2).any(axis=1) | through[:, weakest_first[k + 1 :]].any(axis=1)
+        crossed = np.where(bad, np.inf, through.sum(axis=1) - 1 + np.abs(ALONG - 0.5))
+        best = int(np.argmin(crossed))
+        if crossed[best] < style.CROSSED + 1:
+            x, y = at[best].tolist()
+            boxes = np.vstack([boxes, [x, y, *size]])
+            curves[i] = curves[i]._replace(label=(x, y), shown=True)
+    return curves
+
+
+def _crossed(at: Any, size: Any, a: Any, b: Any) -> Any:
+    """Which of the lines from a to b go through a box of a size around each of some points."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        one, other = ((at[:, None] + s * size / 2 - a) / (b - a) for s in (-1, 1))
+    low, high = np.fmax(np.fmin(one, other), 0).max(axis=2), np.fmin(np.fmax(one, other), 1).min(axis=2)
+    return low < high
 
 
 def _inside(p: Point, q: Point, centre: Point, size: Point) -> float:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fluxgrad.ink.names import clean
+from fluxgrad.ink.names import clean, names_of
 from fluxgrad.picture import style
 from fluxgrad.picture.scene import (
     Edge,
@@ -61,7 +61,7 @@ def neuron_scene(flows: Flows, paths: dict[Tensor, str], prediction: Tensor, wha
 
     Raises ValueError where the Linear layers do not follow one another.
     """
-    names = {t: clean(path) for t, path in paths.items()}
+    names = {t: name for t, name in names_of(flows, clean, paths).items() if t in paths}
     layers = layers_of(flows, names, prediction)
     skipped = max(0, len(layers) - style.LAYERS)
     layers = layers[skipped:]
@@ -72,14 +72,18 @@ def neuron_scene(flows: Flows, paths: dict[Tensor, str], prediction: Tensor, wha
     batch = x.size // x.shape[-1]
 
     chosen, least = _drawn(fluxions)
-    labelled = set(chosen[:10] if total > style.LABELLED else chosen)
     units = [list(range(len(c.values))) for c in columns]
     for k, column in enumerate(columns):
         if len(column.values) > style.UNITS:  # only those that a drawn weight touches
             units[k] = sorted({i for j, _, i in chosen if j == k} | {i for j, i, _ in chosen if j + 1 == k})
     places, texts = _places(columns, units, [(names[la.weight], g) for la, g in zip(layers, fluxions, strict=True)])
 
-    nodes = [_unit(k, i, c, places[k, i], batch) for k, c in enumerate(columns) for i in units[k]]
+    told = _beside(columns[-1], {i: y for (k, i), (_, y, _) in places.items() if k == len(layers)})
+    nodes = [
+        _unit(k, i, c, places[k, i], batch, k == len(layers) and i in told)
+        for k, c in enumerate(columns)
+        for i in units[k]
+    ]
     edges, spoken = [], {}
     for weight in sorted(chosen):
         k, to, source = weight
@@ -90,7 +94,7 @@ def neuron_scene(flows: Flows, paths: dict[Tensor, str], prediction: Tensor, wha
             f"{columns[k].name(source)} → {columns[k + 1].name(to)}: {name} = {number(w, 4)}, L̇_{name} = {number(g, 6)}"
         )
         label = (plain(shown(g, plus=True)),)
-        edges.append(Edge(f"u{k}_{source}", f"u{k + 1}_{to}", title, flow(g), label, weight in labelled))
+        edges.append(Edge(f"u{k}_{source}", f"u{k + 1}_{to}", title, flow(g), label))
         spoken[weight] = f"{name} has L̇ = {number(g)}"
 
     value = float(flows.value(flows.root).sum())
@@ -107,6 +111,8 @@ def neuron_scene(flows: Flows, paths: dict[Tensor, str], prediction: Tensor, wha
     if len(edges) < total:
         also = f", at least {least} of each layer" if least else ""
         notes.append((Run("strong", f"The strongest {len(edges):,} of {total:,} weights drawn{also}."),))
+    if len(edges) > style.LABELLED or len(told) < len(units[-1]):
+        notes.append(plain("Numbers stand where they have room, the strongest first; the others show when pointed at."))
     if dead:
         notes.append(plain(f"✕ marks {len(dead)} dead: a ReLU that is 0 for the whole batch sends nothing back."))
         story.append(f"Dead for the whole batch: {', '.join(dead[:12])}{', …' if len(dead) > 12 else ''}.")
@@ -157,7 +163,7 @@ def layers_of(flows: Flows, names: dict[Tensor, str], prediction: Tensor) -> lis
         between = [b for b in between if b.output.shape[-1:] == (n,) and b.row.name != "add"]
         out = between[-1].output if between else s.output
         relus = [b.output for b in between if b.row.name == "relu"]
-        blocked = np.mean(_rows(flows.value(relus[-1]), n) == 0, axis=0) if relus else np.zeros(n)
+        blocked = _mean(_rows(flows.value(relus[-1]), n) == 0) if relus else np.zeros(n)
         layers.append(Layer(s, weight, out, ", ".join(b.row.name for b in between), blocked))
     return layers
 
@@ -188,6 +194,11 @@ def _between(start: Tensor, end: Tensor | None, made_by: dict[Tensor, Step]) -> 
     return steps[::-1]
 
 
+def _mean(a: Array) -> Array:
+    """Over the batch; of an empty one NaN, and no warning."""
+    return a.mean(axis=0) if len(a) else np.full(a.shape[1], np.nan)
+
+
 def _rows(a: Array, n: int) -> Array:
     return np.asarray(a, dtype=np.float64).reshape(-1, n)
 
@@ -197,10 +208,10 @@ def _columns(flows: Flows, names: dict[Tensor, str], layers: list[Layer], skippe
     x, n = first.parents[0], first.inputs[0].shape[-1]
     fluxions = _rows(flows[x], n).sum(axis=0) if x is not None else np.full(n, np.nan)
     letter, heading = (f"h{skipped}", f"hidden {skipped}") if skipped else ("x", "input")
-    columns = [Column(letter, heading, "", _rows(first.inputs[0], n).mean(axis=0), fluxions, np.zeros(n), None)]
+    columns = [Column(letter, heading, "", _mean(_rows(first.inputs[0], n)), fluxions, np.zeros(n), None)]
     for k, layer in enumerate(layers, start=skipped + 1):
         letter, heading = ("ŷ", "output") if layer is layers[-1] else (f"h{k}", f"hidden {k}")
-        values = _rows(flows.value(layer.out), layer.step.output.shape[-1]).mean(axis=0)
+        values = _mean(_rows(flows.value(layer.out), layer.step.output.shape[-1]))
         fluxions = _rows(flows[layer.out], layer.step.output.shape[-1]).sum(axis=0)
         b = layer.step.parents[2] if len(layer.step.parents) > 2 else None
         bias = (names[b], flows.value(b), flows[b]) if b in names else None
@@ -239,23 +250,33 @@ def _drawn(fluxions: list[Array]) -> tuple[list[Weight], int]:
 # How it looks
 
 
-def _unit(k: int, i: int, column: Column, place: tuple[float, float, float], batch: int) -> Node:
+def _beside(column: Column, heights: dict[int, float]) -> set[int]:
+    """Of the units of the last column, those whose numbers have room beside them, the strongest first."""
+    strength = np.nan_to_num(np.abs(column.fluxions), nan=np.inf)
+    told: set[int] = set()
+    for i in sorted(heights, key=lambda i: -strength[i]):
+        if all(abs(heights[i] - heights[j]) >= style.LINE - 4 for j in told):
+            told.add(i)
+    return told
+
+
+def _unit(k: int, i: int, column: Column, place: tuple[float, float, float], batch: int, beside: bool) -> Node:
     x, y, r = place
     name, value, fluxion = column.name(i), float(column.values[i]), float(column.fluxions[i])
     title = f"{name} = {number(value, 6)}, L̇_{name} = {number(fluxion, 6)}"
-    if batch > 1:
-        title += f" (mean and sum of {batch:,})"
+    story = [f"mean and sum of {batch:,}"] if batch > 1 else ["value and fluxion"]
     if column.bias is not None:
         b, values, fluxions = column.bias
-        title += f"; {b}[{i}] = {number(float(values[i]), 6)}, L̇_{b}[{i}] = {number(float(fluxions[i]), 6)}"
+        story.append(f"{b}[{i}] = {number(float(values[i]), 6)}, L̇_{b}[{i}] = {number(float(fluxions[i]), 6)}")
     if column.blocked[i] == 1:
-        title += "; dead: blocked for the whole batch"
+        story.append("dead: blocked for the whole batch")
     elif column.blocked[i] > 0:
-        title += f"; blocked for {round(column.blocked[i] * batch):,} of {batch:,}"
+        story.append(f"blocked for {round(column.blocked[i] * batch):,} of {batch:,}")
     top = float(np.max(np.abs(column.values)))
     return Node(
         key=f"u{k}_{i}",
         title=title,
+        story="; ".join(story),
         kind="dead" if column.blocked[i] == 1 else "unit",
         lines=(
             plain(shown(value)),
@@ -267,7 +288,7 @@ def _unit(k: int, i: int, column: Column, place: tuple[float, float, float], bat
         height=2 * r,
         at=(x, y),
         fill=abs(value) / top if top > 0 else 0.0,
-        beside=column.letter == "ŷ" and r < style.ROOMY_RADIUS,
+        beside=beside and r < style.ROOMY_RADIUS,
     )
 
 
@@ -278,7 +299,8 @@ def _places(
     most = max(map(len, units))
     tall = min(max(most * 18, min(most * style.ROOMY, 480), 200), 640)
     top, left = 52.0, 50.0
-    step = max(90.0, (style.PAGE - 2 * left - 120) / len(weights))
+    roomy = min(tall / most, 110.0) >= style.ROOMY  # circles so large need room between them for the numbers
+    step = max(125.0 if roomy else 90.0, (style.PAGE - 2 * left - 120) / len(weights))
     step = min(step, 210.0) if most <= 8 else step
     places: dict[tuple[int, int], tuple[float, float, float]] = {}
     texts: list[tuple[float, float, Line]] = []

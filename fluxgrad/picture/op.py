@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import unicodedata
 from collections import Counter
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any
 
 import numpy as np
 
-from fluxgrad.ink.names import clean, numbered
+from fluxgrad.ink.names import clean, names_of
 from fluxgrad.picture import style
 from fluxgrad.picture.fold import DEEPEST, Fold, Plan, around, joined, plan
 from fluxgrad.picture.scene import (
@@ -45,17 +45,25 @@ NOTES: list[Line] = [
 ]
 
 
-def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line = ()) -> Scene:
+def op_scene(
+    flows: Flows,
+    paths: dict[Tensor, str] | None = None,
+    caption: Line = (),
+    limit: int | None = None,
+    wide: int = 0,
+) -> Scene:
     """The last operations of a record, as a scene; `paths` are names that go before the tensors' own.
 
-    Scopes are boxes; in a record of too many operations they fold. `caption` is a note below.
+    Scopes are boxes; in a record of too many operations they fold. `caption` is a note below, `limit` how many operations,
+    and operands of one, are drawn at the most; `wide` tells that it is so few because more took that many pixels.
     """
-    planned = plan(flows)
+    fan = style.FAN if wide or not limit else max(limit, style.FAN)
+    planned = plan(flows, limit or style.OPERATIONS, fan)
     steps, earlier, inside = planned.steps, planned.earlier, planned.inside
     compact = planned.cards > style.COMPACT
-    paths = paths or {}
-    names = numbered(flows, {t: clean(paths.get(t) or t.name or "") for t in flows.tensors})
+    names = names_of(flows, clean, paths)
     key = {t: inside[t].key if t in inside else f"n{i}" for i, t in enumerate(flows.tensors)}
+    root = names[flows.root]
     names |= {t: f.path for t, f in inside.items()}
     hidden = {t for f in planned.folds for t in f.leaves}
     forms: dict[Tensor, str] = {}
@@ -63,7 +71,6 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
     nodes: list[Node] = []
     edges: list[Edge] = []
     small: list[Node] = []  # constants, and leaves that are drawn again
-    unnamed = 0
     uses = Counter(p for s in steps for p in s.parents if p is not None and p.row is None)
     shared = {p for p, n in uses.items() if n > style.USES} if compact else set()
 
@@ -71,26 +78,31 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
         y = key[s.output]
         operands = []
         for given, parent, x in zip(s.output.operands, s.parents, s.inputs, strict=True):
-            own = names[parent] if parent in key else clean(getattr(given, "name", None) or "")
-            if not own and not single(x):
-                unnamed += 1
-                own = f"c{unnamed}"
-            operands.append(own or shown(scalar(x)))
+            operands.append(names.get(given if parent is None else parent) or shown(scalar(x)))
         form = forms[s.output] = expression(s.row, operands)
+        into = min(form, names[s.output], key=len) if compact or form.endswith("…") else form
+        marked = planned.fans.get(s.output, range(len(operands)))
+        if len(marked) < len(operands):
+            left = [sent for i, sent in enumerate(s.contributions) if i not in marked]
+            node, edge = _rest(f"{y}_more", into, left)
+            small.append(node)
+            edges.append(edge)
         for i, (parent, x, sent) in enumerate(zip(s.parents, s.inputs, s.contributions, strict=True)):
+            if i not in marked:
+                continue
             if parent in key:
                 label, words = _contribution(s, i, compact)
                 tail = key[parent]
                 if parent in shared:
                     tail = f"{y}_{i}"
-                    title = f"{value_title(operands[i], x)}, {fluxion_title(operands[i], flows[parent])}; drawn again"
-                    small.append(_small(tail, "again", (Run("name", operands[i]),), title))
-                edges.append(Edge(tail, y, f"{operands[i]} → {form}: {words}", flow(sent), label))
+                    title = f"{value_title(operands[i], x)}, {fluxion_title(operands[i], flows[parent])}"
+                    small.append(_small(tail, "again", (Run("name", operands[i]),), title, "drawn again"))
+                edges.append(Edge(tail, y, f"{operands[i]} → {into}: {words}", flow(sent), label))
                 if parent not in inside:
                     parts.setdefault(parent, []).extend([] if sent is None else [sent])
             else:
                 small.append(_constant(f"{y}_{i}", operands[i], x))
-                edges.append(Edge(f"{y}_{i}", y, f"{operands[i]} → {form}: a constant, no fluxion", flow(None), ()))
+                edges.append(Edge(f"{y}_{i}", y, f"{operands[i]} → {into}: a constant, no fluxion", flow(None), ()))
 
     outside = [
         {p for s in f.steps for p in s.parents if p is not None and p.row is None} - hidden for f in planned.folds
@@ -98,47 +110,59 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
     met = Counter(p for leaves in outside for p in leaves)
     again = {p for p, n in met.items() if n > style.USES}
     shared |= again
+    fans = [len(s.parents) for s in steps if s.output in planned.fans]
+    partial = {p for s in steps if s.output in planned.fans for p in s.parents}  # they are sent more than is drawn
     for f in planned.folds:
-        into: dict[str, dict[Tensor, Array]] = {}
+        arriving: dict[str, dict[Tensor, Array]] = {}
         silent: dict[str, Tensor] = {}
         for s in f.steps:
             for parent, sent in zip(s.parents, s.contributions, strict=True):
                 if parent is None or parent in hidden or inside.get(parent) is f:
                     continue
-                if parent not in inside:
-                    parts.setdefault(parent, [])
                 silent.setdefault(key[parent], parent)
                 if sent is not None:
-                    given = into.setdefault(key[parent], {})
+                    given = arriving.setdefault(key[parent], {})
                     given[parent] = given[parent] + sent if parent in given else sent
+        leaves = {tail: list(arriving.get(tail, {}).values()) for tail, p in silent.items() if p.row is None}
+        if len(leaves) > fan:
+            fans.append(len(leaves))
+            rest = sorted(leaves, key=lambda tail: -joined(leaves[tail])[1] if leaves[tail] else 1.0)[fan - 1 :]
+            node, edge = _rest(f"{f.key}_more", f.path, [leaves[tail][0] if leaves[tail] else None for tail in rest])
+            small.append(node)
+            edges.append(edge)
+            partial |= {silent.pop(tail) for tail in rest}
         for tail, parent in silent.items():
-            given = into.get(tail, {})
-            for p, sent in given.items():
-                if p not in inside:
-                    parts[p].append(np.asarray(sent))
+            given = arriving.get(tail, {})
+            if parent not in inside:
+                parts.setdefault(parent, []).extend(map(np.asarray, given.values()))
             if parent in again:
                 tail = f"{f.key}_{tail}"
                 title = (
                     f"{value_title(names[parent], flows.value(parent))}, {fluxion_title(names[parent], flows[parent])}"
                 )
-                small.append(_small(tail, "again", (Run("name", names[parent]),), f"{title}; drawn again"))
+                small.append(_small(tail, "again", (Run("name", names[parent]),), title, "drawn again"))
             edges.append(_crossing(tail, f, names[parent], list(given.values())))
 
     used = set(forms) | set(parts) | ({flows.root} - set(inside))
-    partial = {p for s in earlier for p in s.parents if p in used}  # they are sent more than is drawn
-    made = {s.output for s in earlier}
+    undrawn = [*earlier, *planned.beyond]
+    partial |= {p for s in undrawn for p in s.parents}
+    made = {s.output for s in undrawn}
     drawn = [t for t in flows.tensors if t in used]
     for t in drawn:
         sent = [] if t in partial or compact else parts.get(t, [])
         nodes.append(_node(key[t], t, flows, names[t], forms.get(t), sent, compact, cut=t in made))
     nodes += [_folded(f, flows) for f in planned.folds]
 
-    root = names[flows.root]
-    story = [_told(s, names, forms[s.output]) for s in steps[:20]]
-    story += [_effect(names[t], flows[t]) for t in drawn if t.row is None][:12]
+    effects = [_effect(names[t], flows[t]) for t in drawn if t.row is None]
+    story = _first([_told(s, names, forms[s.output]) for s in steps], 400) + _first(effects, 200)
     extra: list[Line] = []
     if root != "L":
         extra.append((Run("plain", "Here L is "), Run("name", root), Run("plain", ".")))
+    if flows.root in inside:
+        extra.append(
+            (Run("name", root), Run("plain", " is what "), Run("strong", names[flows.root]), Run("plain", " gives."))
+        )
+        story.insert(0, f"{root} is what {names[flows.root]} gives.")
     if shared:
         extra.append(plain("A name without a card is a leaf drawn again: its card has the sum."))
     heading: Line = ()
@@ -156,6 +180,16 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
             Run("strong", f"The last {len(steps)} of {len(flows.steps):,} operations"),
             Run("plain", f"; {len(earlier):,} earlier ones are left out."),
         )
+    if wide:
+        extra.append(plain(f"More operations would make it {wide:,} pixels wide."))
+    if fans:
+        words = f"Of more than {fan} operands the strongest are drawn"
+        behind = f"; {len(planned.beyond):,} operations lead to others alone, and are left out" * bool(planned.beyond)
+        extra.append(plain(f"{words}{behind}."))
+        story.append(f"{words}{behind}.")
+    if undrawn or fans:
+        whole = max(len(flows.steps), *fans, 0)
+        extra.append(plain(f"With limit={whole} all is drawn."))
     if caption:
         extra.append(caption)
     return Scene(
@@ -168,6 +202,20 @@ def op_scene(flows: Flows, paths: dict[Tensor, str] | None = None, caption: Line
         heading=heading,
         clusters=_clusters(planned, {t: key[t] for t in drawn}, [n.key for n in small], edges),
     )
+
+
+def _rest(key: str, into: str, given: list[Array | None]) -> tuple[Node, Edge]:
+    """One mark for the operands that have none of their own, and what they are sent together."""
+    sent = [c for c in given if c is not None]
+    name = f"{len(given):,} more"
+    both, size = joined(sent) if sent else (flow(None), 0.0)
+    nothing = len(given) - len(sent)
+    words = "operands without a mark of their own" + f"; {nothing:,} of them get nothing" * bool(nothing)
+    title = f"{name}, ‖L̇‖ sent = {number(size, 6)}"
+    label: tuple[Line, ...] = (plain(f"‖·‖ {shown(size)}"),) if sent else ()
+    says = f"contributes ‖·‖ = {number(size, 6)}" if sent else "no fluxion"
+    node = _small(key, "more", (Run("quiet", f"and {name}"),), title, words)
+    return node, Edge(key, key.removesuffix("_more"), f"{name} → {into}: {says}", both, label)
 
 
 # Scopes
@@ -194,22 +242,21 @@ def _folded(f: Fold, flows: Flows) -> Node:
         value = flows.value(f.outputs[0])
         title = f"{value_title(f.path, value)}, {fluxion_title(f.path, fluxions[0])}"
         amount = f"= {shown(scalar(value))}" if single(value) else f"‖·‖ = {shown(norm(value))}"
-        after = shape(value)
-        lines.append((Run("plain", amount), *((Run("quiet", f"\u2002{after}"),) if after else ())))
-        last = fluxion_line(f.name, fluxions[0])
+        lines.append(plain(f"{amount}\u2002{shape(value)}".strip()))
+        last = fluxion_line("", fluxions[0])
     else:
         size = joined(fluxions)[1]
         title = f"{f.path} = {len(f.outputs)} results, ‖L̇_{f.path}‖ = {number(size, 6)}"
         lines.append(plain(f"{len(f.outputs)} results"))
         last = (Run("plain", "‖"), Run("dot", "L"), Run("plain", f"‖ = {shown(size)}"))
-    title += f"; {count} folded"
+    story = f"{count} folded"
     if f.leaves:
         size = joined([flows[t] for t in f.leaves])[1]
-        title += f"; {len(f.leaves)} leaves in it, ‖L̇‖ = {number(size, 6)}"
+        story += f"; {len(f.leaves)} leaves in it, ‖L̇‖ = {number(size, 6)}"
         lines.append((Run("dot", "L"), Run("plain", f" of {len(f.leaves)} leaves: ‖·‖ = {shown(size)}")))
     lines.append(last)
     width, height = card(tuple(lines))
-    return Node(f.key, title, "folded", tuple(lines), joined(fluxions)[0], width, height)
+    return Node(f.key, title, story, "folded", tuple(lines), joined(fluxions)[0], width, height)
 
 
 def _clusters(planned: Plan, key: dict[Tensor, str], small: list[str], edges: list[Edge]) -> tuple[Cluster, ...]:
@@ -254,8 +301,7 @@ def _clusters(planned: Plan, key: dict[Tensor, str], small: list[str], edges: li
             if one not in found and (depth or one.owned is None or every[one] > 1):
                 found[one] = len(clusters)
                 name = planned.names.get(one) or clean(one.name)
-                title = f"{name}: {every[one]} cards" if every[one] > 1 else name
-                clusters.append(Cluster(title, (Run("strong", name),), (), found.get(one.outer) if one.outer else None))
+                clusters.append(Cluster(name, (Run("strong", name),), (), found.get(one.outer) if one.outer else None))
         home = next((found[one] for one in reversed(around(where)) if one in found), None)
         if home is not None:
             c = clusters[home]
@@ -299,15 +345,27 @@ def _told(step: Step, names: dict[Tensor, str], form: str) -> str:
     return f"{name} = {form} has {fluxion_title(name, step.fluxion)} and {does}."
 
 
+def _first(sentences: list[str], room: int) -> list[str]:
+    """The first of them, in about so many letters: whom a picture is read to is told more by each mark's own words."""
+    ends = accumulate(map(len, sentences))
+    told = [sentence for sentence, end in zip(sentences, ends, strict=True) if end <= room] or sentences[:1]
+    return [*told, "…"] if len(told) < len(sentences) else told
+
+
 def _effect(name: str, fluxion: Array) -> str:
     """What a leaf's fluxion says, as a sentence."""
+    says = _answer(fluxion, name) if single(fluxion) or not np.any(fluxion) else ""
+    return f"{fluxion_title(name, fluxion)}{': ' * bool(says)}{says}."
+
+
+def _answer(fluxion: Array, name: str = "it") -> str:
+    """What a sign says, in words; nothing of an array with both."""
     says = {
-        "plus": f": L rises if {name} rises",
-        "minus": f": L falls if {name} rises",
-        "zero": f": L does not answer {name}",
+        "plus": f"L rises if {name} rises",
+        "minus": f"L falls if {name} rises",
+        "zero": f"L does not answer {name}",
     }
-    sign = flow(fluxion).sign
-    return fluxion_title(name, fluxion) + (says.get(sign, "") if single(fluxion) or sign == "zero" else "") + "."
+    return says.get(flow(fluxion).sign, "")
 
 
 def _contribution(step: Step, i: int, compact: bool) -> tuple[tuple[Line, ...], str]:
@@ -317,8 +375,11 @@ def _contribution(step: Step, i: int, compact: bool) -> tuple[tuple[Line, ...], 
         return (), "contributes nothing"
     if not single(sent):
         size = norm(sent)
-        signs = f"{int(np.sum(sent > 0)):,} entries +, {int(np.sum(sent < 0)):,} −"
-        return (plain(f"‖·‖ {shown(size)}"),), f"contributes ‖·‖ = {number(size, 6)} ({signs})"
+        rise, fall = int(np.sum(sent > 0)), int(np.sum(sent < 0))
+        signs = " (+)" * (not fall) + " (−)" * (not rise) if bool(rise) != bool(fall) else ""
+        if rise and fall and not compact:
+            signs = f" ({rise:,} +, {fall:,} −)"
+        return (plain(f"‖·‖ {shown(size)}"),), f"contributes ‖·‖ = {number(size, 4 if compact else 6)}{signs}"
     lines = [plain(shown(scalar(sent), plus=True))]
     if local is not None and single(local) and not compact:
         lines.append((Run("quiet", f"{shown(scalar(step.fluxion))} × {shown(scalar(local))}"),))
@@ -340,29 +401,33 @@ def _node(
 ) -> Node:
     """A tensor's card: how it was made, its value, its fluxion and, of numbers, the sum that this is."""
     value, fluxion = flows.value(t), flows[t]
-    title = f"{value_title(name, value)}, {fluxion_title(name, fluxion)}"
+    own = f"{name} = {shape(value)}" if compact and not single(value) else value_title(name, value)
+    title = f"{own}, {fluxion_title(name, fluxion, 4 if compact and not single(value) else 6)}"
     head: Line = (Run("name", name),)
+    story = [_answer(fluxion)]
     if form is not None and t.row is not None:
-        title += f"; {t.row.name}: {form}"
-        head += (Run("plain", " = "), Run("name", form))
+        story.insert(0, f"by {t.row.name}")
+        made = f"{name} = {form}"
+        head = (Run("name", made if len(made) <= style.HEAD else f"{made[: style.HEAD - 1]}…"),)
     if cut:
-        title += "; made by operations that are left out"
+        story.insert(0, "made by operations that are left out")
     if single(value):
         amount: Line = plain(f"= {shown(scalar(value))}")
     else:
-        inside = Run("name", name if len(name) <= style.SUBSCRIPT else "·")
-        amount = (Run("plain", "‖"), inside, Run("plain", f"‖ = {shown(norm(value))}"))
-    after = shape(value) + (" …" if cut else "")
-    amount += (Run("quiet", f"\u2002{after.strip()}"),) if after else ()
+        amount = plain(f"‖·‖ = {shown(norm(value))}")
+    after = f"{shape(value)}{' …' * cut}".strip()
+    if after:
+        amount = plain(f"{amount[0].text}\u2002{after}")
     one_line = single(value) and (compact or form is None)
     numbers = [scalar(c) for c in sent] if len(sent) <= 3 and all(map(single, sent)) else []
     lines = (
         *((head + plain(" ") + amount,) if one_line else (head, amount)),
-        fluxion_line(name, fluxion, numbers),
+        fluxion_line("" if compact else name, fluxion, numbers),
     )
     kind = "root" if t is flows.root else "cut" if cut else "leaf" if form is None else "op"
     width, height = card(lines)
-    return Node(key, title, kind, lines, flow(fluxion), width, height)
+    words = "; ".join(filter(None, story)) or "both signs"
+    return Node(key, title, words, kind, lines, flow(fluxion), width, height)
 
 
 def _constant(key: str, name: str, x: Any) -> Node:
@@ -372,10 +437,10 @@ def _constant(key: str, name: str, x: Any) -> Node:
         text = title = name
     else:
         text, title = f"{name} = {shown(scalar(x))}", value_title(name, x)
-    return _small(key, "constant", (Run("quiet", text),), f"{title}, a constant: no fluxion")
+    return _small(key, "constant", (Run("quiet", text),), title, "a constant: no fluxion")
 
 
-def _small(key: str, kind: str, line: Line, title: str) -> Node:
+def _small(key: str, kind: str, line: Line, title: str, story: str) -> Node:
     """A node of one line without a frame."""
     width, _ = card((line,))
-    return Node(key, title, kind, (line,), Flow("none", 0.0), width - style.PAD_X, style.LINE + 2)
+    return Node(key, title, story, kind, (line,), Flow("none", 0.0), width - style.PAD_X, style.LINE + 2)

@@ -18,7 +18,7 @@ function textsIn(element) {
 
 const cards = [...view.querySelectorAll("g.node")].map((g, i) => {
   const told = data.nodes[i], lines = [...g.querySelectorAll("text")];
-  const amount = !told ? [] : told.apart ? textsIn(lines[1]) : textsIn(lines[0]).slice(3);
+  const amount = !told ? [] : told.apart ? textsIn(lines[1]) : textsIn(lines[0]).slice(1);
   return {
     g, told, kind: g.getAttribute("class"),
     values: told && told.made ? amount.map(node => [node, node.data]) : [],
@@ -28,7 +28,7 @@ const cards = [...view.querySelectorAll("g.node")].map((g, i) => {
 });
 
 const edges = [...view.querySelectorAll("g.edge")].map((g, i) => {
-  const line = g.querySelector("path"), head = g.querySelector(".head");
+  const line = g.querySelector("path"), head = g.querySelector(".h");
   const add = (kind, d) => {
     const path = document.createElementNS(line.namespaceURI, "path");
     path.setAttribute("class", kind);

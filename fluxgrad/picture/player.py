@@ -32,6 +32,9 @@ from fluxgrad.tensor import Array, Tensor
 
 __all__ = ["Player", "play"]
 
+ALL = 10**9
+"""The page scrolls, and tells of every operand: each has its mark."""
+
 
 class Player(Page):
     """The page of `play`: `.html` is its text, `.save(path)` writes it, a notebook shows it in a frame of its own."""
@@ -99,7 +102,8 @@ class _Script:
         # Only what is played is drawn, so nothing folds; a quoted name that is too long for a card has no quotes there.
         met = {record.root} | {t for s in self.steps for t in (s.output, *s.parents) if t is not None}
         drawn = Flows(record.root, self.steps, {t: record[t] for t in record.tensors if t in met})
-        plain_scene = op_scene(drawn, {t: n if len(n) <= LENGTH else n[1:-1] for t, n in self.names.items()})
+        names = {t: n if len(n) <= LENGTH else n[1:-1] for t, n in self.names.items()}
+        plain_scene = op_scene(drawn, names, limit=ALL)
         key = {t: f"n{i}" for i, t in enumerate(drawn.tensors)}
         tensor = {name: t for t, name in key.items()}
         cards = [self._card(n, tensor[n.key]) if n.key in tensor else (n, None) for n in plain_scene.nodes]
@@ -150,10 +154,10 @@ class _Script:
             choices += [(Run("quiet", text),) for text in told["notes"]]
             lines += ((Run("quiet", told["notes"][-1]),),)
         lines += ((*fluxion[:-1], Run("plain", sums[-1])),)
-        title = f"{self.names[t]}, made by {t.row.name}" if t.row is not None else self.names[t]
+        story = f"made by {t.row.name}" if t.row is not None else "given"
         width, height = card((*lines, *choices))[0], card(lines)[1]
         kind = "cut" if t.row is not None and t not in self.made else node.kind
-        return replace(node, lines=lines, title=title, kind=kind, width=width, height=height), told
+        return replace(node, lines=lines, title=self.names[t], story=story, kind=kind, width=width, height=height), told
 
     def _edges(self, key: dict[Tensor, str]) -> list[dict[str, int]]:
         """For each edge of the scene: at which step it lights forwards and backwards (0: never), and to which card."""

@@ -41,7 +41,7 @@ const sign = (g) => (Number.isFinite(g) ? (g > 0 ? "plus" : g < 0 ? "minus" : "z
 function width(g) {
   const [low, high, thin, thick] = data.scale;
   if (!Number.isFinite(g)) return thick;
-  if (g === 0) return 1.2;
+  if (g === 0) return 2;
   const share = Math.min(Math.max((Math.log10(Math.abs(g)) - low) / (high - low), 0), 1);
   return thin + (thick - thin) * share;
 }

@@ -6,7 +6,7 @@ import copy
 import xml.etree.ElementTree as ET
 from typing import Literal
 
-from fluxgrad.picture.tikz import halos
+from fluxgrad.picture.tikz import looks
 
 NEEDED = "a picture is saved as .png or .pdf by Typst: pip install 'fluxgrad[save]' (or pip install typst)"
 
@@ -37,7 +37,7 @@ def _apart(svg: str) -> str:
     """The picture for a PDF: without the texts that show when pointed at, and of each that has a halo first the halo
     and then the letters, since in a PDF the halo of a letter would cover the letter before."""
     root = ET.fromstring(svg)
-    haloed = set(halos(root))
+    haloed = {mark for mark, look in looks(root).items() if "paint-order" in look}
     for group in root.iter():
         marks: list[ET.Element] = []
         for mark in group:

@@ -58,7 +58,8 @@ class Bar(NamedTuple):
 class Node:
     key: str
     title: str
-    kind: str  # "leaf", "op", "root", "constant", "again", "cut", "unit", "dead", "layer", "folded"
+    story: str  # what more there is to say, in words
+    kind: str  # "leaf", "op", "root", "constant", "again", "more", "cut", "unit", "dead", "layer", "folded"
     lines: tuple[Line, ...]
     flow: Flow
     width: float
@@ -77,7 +78,6 @@ class Edge:
     title: str
     flow: Flow
     label: tuple[Line, ...]
-    shown: bool = True  # is the label to be read at once, or when pointed at?
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,11 @@ class Scene:
     @property
     def pinned(self) -> bool:
         return all(node.at is not None for node in self.nodes)
+
+    @property
+    def dense(self) -> bool:
+        """Are there so many weights that not every number finds room?"""
+        return self.view == "neuron" and len(self.edges) > style.LABELLED
 
 
 # Numbers
@@ -172,23 +177,22 @@ def shape(a: Any) -> str:
 
 
 def value_title(name: str, a: Any) -> str:
-    """`x = 3`, or of an array its shape and norm."""
+    """`x = 3`, or of an array its shape and norm: `W = 2×2, norm 5`."""
     if single(a):
-        tail = "" if np.ndim(a) == 0 else f" (array {shape(a)})"
+        tail = "" if np.ndim(a) == 0 else f" ({shape(a)})" if np.ndim(a) > 1 else f" {shape(a)}"
         return f"{name} = {number(scalar(a), 6)}{tail}"
-    return f"{name} = array {shape(a)}, ‖{name}‖ = {number(norm(a), 6)}"
+    return f"{name} = {shape(a)}, norm {number(norm(a))}"
 
 
-def fluxion_title(name: str, a: Any) -> str:
-    """`L̇_x = 6`, or of an array its norm."""
-    if single(a):
-        return f"L̇_{name} = {number(scalar(a), 6)}"
-    return f"‖L̇_{name}‖ = {number(norm(a), 6)}"
+def fluxion_title(name: str, a: Any, digits: int = 6) -> str:
+    """`L̇_x = 6`, or of an array its norm; a long name is not said again."""
+    what = f"L̇_{name}" if len(name) <= style.SPOKEN else "L̇"
+    return f"{what} = {number(scalar(a), digits)}" if single(a) else f"‖{what}‖ = {number(norm(a), digits)}"
 
 
 def fluxion_line(name: str, a: Any, parts: Sequence[float] = ()) -> Line:
-    """L̇_x = 6 in runs, with the contributions that add up to it where there are several."""
-    sub = (Run("sub", name),) if len(name) <= style.SUBSCRIPT else ()
+    """L̇_x = 6 in runs, with the contributions that add up to it where there are several; without a name L̇ = 6."""
+    sub = (Run("sub", name),) if 0 < len(name) <= style.SUBSCRIPT else ()
     if not single(a):
         return (Run("plain", "‖"), Run("dot", "L"), *sub, Run("plain", f"‖ = {shown(norm(a))}"))
     total = shown(scalar(a))

@@ -34,15 +34,23 @@ DARK = {
     "plus text": "#63b8ee",
     "minus text": "#ff9d57",
 }
-DASH = {"minus": "6 3", "zero": "1 3", "none": "1 6"}
-"""Sign without colour: + solid, − dashed, exactly zero dotted."""
+LINES = {
+    "minus": {"stroke-dasharray": "6 3"},
+    "zero": {"stroke-dasharray": ".1 4", "stroke-linecap": "round"},
+    "none": {"stroke-dasharray": "9 3 1.5 3"},
+}
+"""Sign without colour: + solid, − dashed, exactly zero round dots, a constant dashes and dots in turn."""
 
 FONT = "Helvetica Neue,Helvetica,Arial,Liberation Sans,sans-serif"
 SERIF = "Georgia,DejaVu Serif,Times New Roman,serif"
-SIZE, SMALL = 13, 11
+SIZE, SMALL, TINY = 13, 11, 9
 LINE = 18
 PAD_X, PAD_Y = 10, 6
-SUBSCRIPT = 8  # a longer name stands in no subscript
+HEAD = 48  # so many letters of a name and what it is made of stand on a card
+SUBSCRIPT, SPOKEN = 8, 20  # a longer name stands in no subscript; in no title's either
+
+ZERO, NONE = 2.0, 1.1
+"""How thick the lines of an exact zero and of a constant are."""
 
 WIDTHS = {"op": (1.0, 5.0), "neuron": (0.8, 5.0), "dense": (0.4, 3.2), "layer": (1.0, 5.0)}
 """Thinnest and thickest edge: the 5th and the 95th percentile of the picture's own |L̇|."""
@@ -57,6 +65,12 @@ WIDE = 1000
 """A graph that would come out wider than this runs downwards."""
 
 OPERATIONS = 60
+FAN = 16
+"""Of so many operands of one operation, at the most, each has its own mark."""
+
+WIDEST = 1600
+"""A graph that would be wider even downwards is drawn with fewer operations."""
+
 COMPACT = 24
 USES = 3
 """In a compact picture, a leaf that is used more often is drawn again at each use: long lines would cover it all."""
@@ -66,6 +80,11 @@ NO_LOSS = "; where no loss is given it is mse_loss. For labels give loss=fg.loss
 WEIGHTS = 250
 UNITS = 100
 LABELLED = 40
+"""Of more weights, not each has its number in view."""
+
+CROSSED = 4
+"""A number there covers so many weaker lines at the most."""
+
 LAYERS = 12
 """So many columns of units a page holds."""
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
-from itertools import takewhile
+from itertools import cycle, takewhile
 from typing import NamedTuple
 
 from fluxgrad.picture import style
@@ -55,7 +54,8 @@ def tikz(svg: str) -> str:
 # ----- The marks -----
 
 Look = dict[str, str]
-_INHERITED = ("fill", "stroke", "stroke-width", "stroke-dasharray", "font-size", "font-weight", "text-anchor")
+_INHERITED = {"color", "fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "font-size"}
+_INHERITED |= {"font-style", "font-weight", "text-anchor"}
 _ANCHORS = {"middle": "anchor=base", "end": "anchor=base east"}
 
 
@@ -70,12 +70,12 @@ class _Pen:
     def __init__(self, root: ET.Element) -> None:
         self.lines: list[str] = []
         self.colours: dict[str, str] = {}
-        self._halos = set(halos(root))
+        self._looks = looks(root)
         self._nodes = 0
 
     def group(self, g: ET.Element, look: Look, at: Point, room: _Room) -> None:
         """A group and all in it; `at` is where its origin lies in the picture."""
-        look = _heir(look, g)
+        look = self._heir(look, g)
         if moved := re.fullmatch(r"translate\(([-\d.]+)[ ,]([-\d.]+)\)", g.get("transform", "translate(0 0)")):
             at = (at[0] + float(moved[1]), at[1] + float(moved[2]))
         else:
@@ -85,7 +85,7 @@ class _Pen:
         self._nodes += shape is not None
         for i, mark in enumerate(marks):
             kind = mark.tag.removeprefix(SVG)
-            own = _heir(look, mark)
+            own = self._heir(look, mark)
             if kind == "title" and g.tag != f"{SVG}svg":
                 self.lines.append(f"% {_comment(mark.text)}")
             elif mark.get("opacity") == "0" or kind in ("title", "desc", "style"):
@@ -103,6 +103,16 @@ class _Pen:
                 self._draw(_path(mark.get("d", ""), at), mark, own)
             elif kind not in ("rect", "circle"):
                 raise ValueError(f"tikz: no TikZ for <{kind}>")
+
+    def _heir(self, look: Look, mark: ET.Element) -> Look:
+        """What a mark looks like: as the one around it, but for its own attributes, and these but for the style sheet."""
+        own = look | {k: v for k, v in (mark.attrib | self._looks[mark]).items() if k in _INHERITED}
+        size = own["font-size"]
+        if size.endswith("em"):
+            own["font-size"] = f"{float(look['font-size']) * float(size[:-2]):g}"
+        else:
+            own["font-size"] = size.removesuffix("px")
+        return own | {k: own["color"] for k in ("fill", "stroke") if own.get(k) == "currentColor"}
 
     def _rect(self, mark: ET.Element, own: Look, at: Point, node: bool) -> _Room | None:
         x, y, w, h = (float(mark.get(key, "0")) for key in ("x", "y", "width", "height"))
@@ -140,12 +150,15 @@ class _Pen:
     def _options(self, mark: ET.Element, own: Look) -> list[str]:
         options = []
         stroke = own.get("stroke", "none")
-        fill = own["fill"] if stroke == "none" else mark.get("fill", "none")  # else the area is nought
+        fill = own["fill"]
         if stroke != "none":
             options += [f"draw={self.colour(stroke)}", f"line width={_bp(float(own.get('stroke-width', '1')))}bp"]
-            if dash := own.get("stroke-dasharray"):
-                words = (f"{word} {_bp(float(n))}bp" for word, n in zip(("on", "off"), dash.split(), strict=True))
+            if (dash := own.get("stroke-dasharray", "none")) != "none":
+                words = (
+                    f"{word} {_bp(float(n))}bp" for word, n in zip(cycle(("on", "off")), dash.split(), strict=False)
+                )
                 options.append(f"dash pattern={' '.join(words)}")
+                options += ["line cap=round"] * (own.get("stroke-linecap") == "round")
         if fill != "none":
             options.append(f"fill={self.colour(fill)}")
             options += [f"fill opacity={mark.get('fill-opacity')}"] if mark.get("fill-opacity") else []
@@ -167,7 +180,7 @@ class _Pen:
             same.append(f"text={self.colour(own['fill'])}")
         if own["font-size"] != str(style.SIZE):
             same.append(f"font=\\fgsize{{{_bp(float(own['font-size']))}}}")
-        if mark in self._halos:
+        if "paint-order" in self._looks[mark]:
             same.append(f"fill={self.colour(style.LIGHT['paper'])}")
         for x, words in self._pieces(mark, own, dots):
             x += at[0]
@@ -188,10 +201,14 @@ class _Pen:
     def _pieces(self, mark: ET.Element, own: Look, dots: list[float]) -> list[tuple[float, str]]:
         """The runs of a text, apart where one has a place of its own. An L whose dot is drawn above it becomes
         \\dot{L}, and what is lowered after it its index."""
-        pieces: list[tuple[float, list[str]]] = [(float(mark.get("x", "0")), [tex(mark.text or "")])]
+        first = tex(mark.text or "")
+        if first and own.get("font-style") == "italic":
+            first = f"{{\\fgname {first}}}"
+        pieces: list[tuple[float, list[str]]] = [(float(mark.get("x", "0")), [first])]
         tops = [cx - 0.36 * float(own["font-size"]) for cx in dots]
         for span in mark:
-            text, slanted = span.text or "", "fi" in span.get("class", "").split()
+            text, look = span.text or "", self._heir(own, span)
+            slanted = look.get("font-style") == "italic"
             out = pieces[-1][1]
             x = float(span.get("x", "nan" if any(out) else pieces[-1][0]))
             if slanted and text == "L" and any(abs(x - top) < 1 for top in tops):
@@ -206,10 +223,10 @@ class _Pen:
                 if span.get("x"):
                     out = []
                     pieces.append((x, out))
-                look = "\\fgname " if slanted else "\\bfseries " if span.get("font-weight") == "bold" else ""
-                look += f"\\color{{{self.colour(span.get('fill', ''))}}}" if span.get("fill") else ""
-                look += f"\\fgsize{{{_bp(float(span.get('font-size', '')))}}}" if span.get("font-size") else ""
-                out.append(f"{{{look}{tex(text)}}}" if look else tex(text))
+                words = "\\fgname " if slanted else "\\bfseries " if look.get("font-weight") == "bold" else ""
+                words += f"\\color{{{self.colour(look['fill'])}}}" if look["fill"] != own["fill"] else ""
+                words += f"\\fgsize{{{_bp(float(look['font-size']))}}}" if look["font-size"] != own["font-size"] else ""
+                out.append(f"{{{words}{tex(text)}}}" if words else tex(text))
             if span.tail:
                 out.append(tex(span.tail))
         whole = [(x, "".join(out)) for x, out in pieces if any(out)]
@@ -224,32 +241,53 @@ def _shape(marks: list[ET.Element]) -> ET.Element:
     raise ValueError("tikz: a node with neither a frame nor a text")
 
 
-def _heir(look: Look, mark: ET.Element) -> Look:
-    return look | {key: value for key in _INHERITED if (value := mark.get(key)) is not None}
-
-
 def _is_dot(mark: ET.Element) -> bool:
-    """The dot of an L̇: a circle with nothing but a place and a size."""
-    return mark.tag == f"{SVG}circle" and mark.keys() == ["cx", "cy", "r"]
+    """The dot of an L̇: a circle with nothing but a place and a size, and perhaps the class of its text."""
+    return mark.tag == f"{SVG}circle" and list(mark.keys())[-3:] == ["cx", "cy", "r"] and mark.get("class", "t") == "t"
 
 
-def halos(root: ET.Element) -> Iterator[ET.Element]:
-    """The texts that the style sheet gives a halo, to be read where lines cross them."""
-    sheet = root.findtext(f"{SVG}style") or ""
-    found = re.search(r"([^{}]*)\{paint-order:stroke", sheet)
-    chains = [re.findall(r"[.\w]+", re.sub(r"#\S+", "", chain)) for chain in found[1].split(",")] if found else []
+def looks(root: ET.Element) -> dict[ET.Element, Look]:
+    """What the style sheet of a picture says of each of its marks, by day and not pointed at."""
+    sheet = (root.findtext(f"{SVG}style") or "").partition("@media")[0]
+    rules: list[tuple[tuple[int, int], _Chain, Look]] = []
+    for selectors, body in re.findall(r"([^{}]+)\{([^{}]*)\}", sheet):
+        look = dict(part.split(":", 1) for part in body.split(";"))
+        for one in selectors.split(","):
+            chain = [
+                (by, set(re.findall(r"\.?\w+", word))) for by, word in re.findall(r"(>?)([.\w]+)", _ID.sub("", one))
+            ]
+            named = [name for _, names in chain for name in names]
+            classes = sum(name[0] == "." for name in named)
+            if chain and ":" not in one:
+                rules.append(((classes, len(named) - classes), chain, look))
+    rules.sort(key=lambda rule: rule[0])
+    found: dict[ET.Element, Look] = {}
 
-    def walk(element: ET.Element, above: tuple[set[str], ...]) -> Iterator[ET.Element]:
+    def walk(element: ET.Element, above: list[set[str]]) -> None:
         mine = {element.tag.removeprefix(SVG), *(f".{name}" for name in element.get("class", "").split())}
-        for chain in chains:
-            ancestors = iter(above)
-            if chain[-1] in mine and all(any(word in one for one in ancestors) for word in chain[:-1]):
-                yield element
-                break
+        line = [*above, mine]
+        found[element] = {}
+        for _, chain, look in rules:
+            if _matches(chain, line):
+                found[element] |= look
         for child in element:
-            yield from walk(child, (*above, mine))
+            walk(child, line)
 
-    return walk(root, ())
+    walk(root, [])
+    return found
+
+
+_ID = re.compile(r"#\w+")
+_Chain = list[tuple[str, set[str]]]
+
+
+def _matches(chain: _Chain, line: list[set[str]]) -> bool:
+    """Does a selector mean the last in a line of elements, each within the one before?"""
+    *above, (by, names) = chain
+    if not line or not names <= line[-1]:
+        return False
+    around = [line[:-1]] if by else [line[:k] for k in range(1, len(line))]
+    return not above or any(_matches(above, rest) for rest in around)
 
 
 def _path(d: str, at: Point) -> str:

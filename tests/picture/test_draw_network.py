@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from picture.test_draw import SVG, marks, titles
+from picture.test_draw import SVG, marks, titles, told
 
 import fluxgrad as fg
+from fluxgrad.picture import style
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(5, 2)), RNG.normal(size=(5, 1))
@@ -43,12 +45,12 @@ def test_units_show_mean_value_and_summed_fluxion_and_their_bias():
     L = fg.losses.mse_loss(model.layers[2](h), Y)
     L.backward()
     record = fg.flows(L)
-    title = next(t for t in titles(fg.draw_network(model, X, Y), "node") if t.startswith("h1[1]"))
+    title = next(t for t in told(fg.draw_network(model, X, Y)) if t.startswith("h1[1]"))
     numbers = [float(n) for n in re.findall(r"= (-?[\d.e-]+)", title)]
     bias = model.layers[0].bias
     expected = [h.data[:, 1].mean(), record[h][:, 1].sum(), bias.data[1], bias.grad[1]]
     assert numbers == pytest.approx(expected, rel=1e-4)
-    assert "(mean and sum of 5)" in title and "layers.0.bias[1]" in title
+    assert "; mean and sum of 5; " in title and "layers.0.bias[1]" in title
 
 
 def test_dead_units_are_marked():
@@ -57,7 +59,7 @@ def test_dead_units_are_marked():
     picture = fg.draw_network(model, X, Y)
     assert [t.partition(" ")[0] for t in titles(picture, "dead")] == ["h1[0]"]
     assert "✕ marks 1 dead" in picture.svg and "Dead for the whole batch: h1[0]" in picture.svg
-    assert len([t for t in titles(picture, "zero") if t and "h1[0]" in t]) == 3  # both into it, and the one out of it
+    assert len([t for t in titles(picture, "edge zero") if "h1[0]" in t]) == 3  # both into it, and the one out of it
 
 
 def test_of_many_weights_the_strongest_are_drawn():
@@ -98,7 +100,7 @@ def test_losses_views_and_modes():
     assert "L = mse_loss(ŷ, y) = " in fg.draw_network(model, X, Y).svg
     assert "L = huber_loss(ŷ, y) = " in fg.draw_network(model, X, Y, fg.losses.huber_loss).svg
     assert "L = Σ ŷ = " in fg.draw_network(model, X).svg
-    assert "layers.0.weight = array 3×2" in fg.draw_network(model, X, Y, view="op").svg
+    assert "layers.0.weight = 3×2, norm " in fg.draw_network(model, X, Y, view="op").svg
     assert "neato" in fg.draw_network(model, X, Y).dot
     with pytest.raises(ValueError, match="given 'cube'"):
         fg.draw_network(model, X, Y, view="cube")
@@ -110,6 +112,15 @@ def test_a_batch_that_goes_wrong_is_still_drawn():
         picture = fg.draw_network(model, np.array([[np.inf, 1.0]]), np.array([[1.0]]))
     ET.fromstring(picture.svg)
     assert "NaN or inf" in picture.svg and len(titles(picture, "edge")) == 9
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_empty_batch_is_drawn_without_a_warning():
+    model = fg.nn.MLP(2, [3, 1], seed=0)
+    L = np.sum(model(np.zeros((0, 2))))
+    assert "NaN" in fg.draw(L, view="neuron").svg
+    with pytest.raises(TypeError, match=r"model is an nn\.Module; given int"):
+        fg.draw_network(3, X)
 
 
 class TwoBranches(fg.nn.Module):
@@ -169,3 +180,43 @@ def test_the_marks_of_a_unit_are_circles():
     root = ET.fromstring(fg.draw_network(fg.nn.MLP(2, [3, 1], seed=0), X, Y).svg)
     units = [g for g in root.iter(f"{SVG}g") if "node" in g.get("class", "").split()]
     assert all(g.find(f"{SVG}circle") is not None for g in units)
+
+
+def visible(picture):
+    """Of each edge, where its number stands and how large it is, if it is in view: the strongest first."""
+    found = []
+    for g in ET.fromstring(picture.svg).iter(f"{SVG}g"):
+        if g.get("class", "").startswith("edge"):
+            text = g.find(f"{SVG}text")
+            strength = abs(float(g[0].text.rpartition(" ")[2]))
+            found.append((strength, text.get("opacity") != "0", float(text.get("x")), float(text.get("y")), text.text))
+    return sorted(found, reverse=True)
+
+
+@pytest.mark.parametrize("widths, least", [([4, 8, 8, 2], 60), ([64, 16, 10], 40), ([3, 8, 100], 30)], ids=str)
+def test_of_many_weights_as_many_numbers_stand_as_have_room(widths, least):
+    model = fg.nn.MLP(widths[0], widths[1:], seed=0)
+    picture = fg.draw_network(model, RNG.normal(size=(7, widths[0])), RNG.normal(size=(7, widths[-1])), view="neuron")
+    edges = visible(picture)
+    assert all(text for *_, text in edges)
+    places = [(x, y, style.width(text, 9)) for _, shown, x, y, text in edges if shown]
+    assert len(places) >= least
+    for k, (x, y, w) in enumerate(places):
+        assert all(abs(y - v) > 8 or abs(x - u) > (w + z) / 2 for u, v, z in places[:k])
+    assert "Numbers stand where they have room" in picture.svg
+
+
+def test_of_a_hundred_outputs_those_with_room_have_their_numbers_beside_them():
+    model = fg.nn.MLP(3, [8, 100], seed=0)
+    picture = fg.draw_network(model, RNG.normal(size=(7, 3)), RNG.normal(size=(7, 100)), view="neuron")
+    beside, strength = [], {}
+    for g in ET.fromstring(picture.svg).iter(f"{SVG}g"):
+        if g.get("class", "").startswith("node") and g[0].text.startswith("ŷ["):
+            strength[g[0].text.partition(" ")[0]] = abs(float(g[0].text.rpartition(" ")[2]))
+            texts = [t for t in g.iter(f"{SVG}text") if t.get("opacity") != "0"]
+            assert "".join("".join(t.itertext()) for t in g.iter(f"{SVG}text"))
+            beside += [("".join(t.itertext()), float(t.get("y"))) for t in texts[:1]]
+    heights = sorted(y for _, y in beside)
+    assert len(strength) == 100 and 25 <= len(beside) <= 50
+    assert min(b - a for a, b in pairwise(heights)) >= 13
+    assert max(strength, key=strength.get) in {name for name, _ in beside}

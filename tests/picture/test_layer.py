@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from picture.test_draw import HOSTILE, SVG, leaf, marks, titles
+from picture.test_draw import HOSTILE, SVG, leaf, marks, titles, told
 
 import fluxgrad as fg
 from fluxgrad.picture.fold import joined
@@ -49,17 +49,18 @@ def test_each_layer_is_a_box_with_its_numbers():
     L.backward()
     nodes = marks(picture, "node")
     assert len(nodes) == 6 and nodes[-1][0].startswith("L = ")
+    stories = told(picture)
     for k, (title, texts) in enumerate(nodes[:-1]):
         w = model.layers[2 * k].weight
-        begins = rf"W{k + 1} = array (\d+×\d+), ‖W{k + 1}‖ = (\S+), ‖L̇_W{k + 1}‖ = (\S+?)[;]"
-        size, length, fluxion = re.match(begins, title).groups()
+        begins = rf"W{k + 1} = (\d+×\d+), norm (\S+), ‖L̇_W{k + 1}‖ = (\S+)"
+        size, length, fluxion = re.fullmatch(begins, title).groups()
         assert size == f"{w.shape[0]}×{w.shape[1]}"
-        assert float(length) == pytest.approx(norm(w.data), rel=1e-3)
+        assert float(length) == pytest.approx(norm(w.data), rel=5e-3)
         assert float(fluxion) == pytest.approx(norm(w.grad), rel=1e-3)
         assert float(texts[-1]) == pytest.approx(norm(w.grad), rel=5e-3)  # visible, in a text of its own
-    assert "25 %" in nodes[0][1][0] and "25 % dead" in nodes[0][0]
+    assert "25 %" in nodes[0][1][0] and "25 % dead" in stories[0]
     a = np.abs(model.layers[0].weight.grad)
-    least, most, median = map(float, re.search(r"entries (\S+) to (\S+), median ([^\s;]+)", nodes[0][0]).groups())
+    least, most, median = map(float, re.search(r"entries (\S+) to (\S+), median ([^\s;]+)", stories[0]).groups())
     assert [least, most, median] == pytest.approx([a[a > 0].min(), a.max(), np.median(a[a > 0])], rel=0.06)
 
 
@@ -103,12 +104,12 @@ def test_zero_and_wild_layers_have_their_own_marks():
     model = deep(4, fg.nn.ReLU, 1.4)
     model.layers[0].bias.data[:] = -100
     dead = fg.draw(loss(model), view="layer")
-    assert "‖L̇_W1‖ = 0;" in titles(dead, "node")[0] and "100 % dead" in titles(dead, "node")[0]
+    assert titles(dead, "node")[0].endswith("‖L̇_W1‖ = 0") and "100 % dead" in told(dead)[0]
     model.layers[2].weight.data[0, 0] = np.nan
     with np.errstate(all="ignore"):
         wild = fg.draw(loss(model), view="layer")
     assert "NaN or inf" in wild.svg and "layers have a fluxion that is NaN or inf" in wild.svg
-    assert "t-wild" in wild.svg
+    assert len(titles(wild, "node wild")) > 1
 
 
 def test_layers_by_hand_shared_and_branching():
@@ -194,7 +195,7 @@ def test_draw_network_starts_with_neurons_and_goes_on_to_layers():
     assert "Neuron view, chosen because of its size (3 layers, 37 units)" in small.svg
     large = fg.draw_network(deep(40, fg.nn.Tanh, 1.0, width=3), x)
     assert "Layer view, chosen because of its size (40 layers" in large.svg
-    assert titles(large, "node")[1].startswith("layers.2 = array 3×3")
+    assert titles(large, "node")[1].startswith("layers.2 = 3×3, norm ")
     drawn = len(titles(large, "node")) + len(titles(large, "edge"))
     assert len(large.svg.encode()) <= 350 * drawn + 6000
     assert len(titles(fg.draw_network(deep(3, fg.nn.Tanh, 1.0), x, view="layer"), "node")) == 4
@@ -222,7 +223,7 @@ def test_a_small_graph_has_a_box_around_each_scope():
     picture = fg.draw(z * y)
     root = ET.fromstring(picture.svg)
     boxes = [g for g in root.iter(f"{SVG}g") if g.get("class") == "cluster"]
-    assert [g[0].text for g in boxes] == ["outer: 3 cards", "inner"]
+    assert [g[0].text for g in boxes] == ["outer", "inner"]
     frames = [[float(g.find(f"{SVG}rect").get(k)) for k in ("x", "y", "width", "height")] for g in boxes]
     (x0, y0, w0, h0), (x1, y1, w1, h1) = frames
     assert x0 < x1 and y0 < y1 and x1 + w1 < x0 + w0 and y1 + h1 < y0 + h0
@@ -236,12 +237,12 @@ def test_in_a_large_graph_scopes_fold_and_contributions_still_add_up():
     assert "181 operations, of which 180 are folded into 10 scopes" in picture.svg
     folded = titles(picture, "folded")
     assert [t.partition(" = ")[0] for t in folded] == ["block", *(f"block ({k})" for k in range(2, 11))]
-    assert all("18 operations folded" in t for t in folded)
+    assert all("18 operations folded" in t for t in told(picture, "folded"))
     w3 = next(t for t in record.tensors if t.name == "w3")
     sent = next(t for t in titles(picture, "edge") if t.startswith("w3 → block (4): contributes"))
     assert float(re.search(r"= (\S+)$", sent).group(1)) == pytest.approx(norm(record[w3]), rel=1e-5)
     last = [t for t in record.tensors if t.row is not None][-2]  # what the last block gives
-    assert float(folded[-1].rpartition(";")[0].rpartition(" = ")[2]) == pytest.approx(norm(record[last]), rel=1e-5)
+    assert float(folded[-1].rpartition(" = ")[2]) == pytest.approx(norm(record[last]), rel=1e-5)
     assert f"contributes ‖·‖ = {norm(record[last]):.6g}" in titles(picture, "edge")[0]
     assert len(titles(picture, "leaf")) == 11
 
@@ -258,6 +259,57 @@ def test_scopes_fold_only_as_far_as_they_must():
     names = [title.partition(" = ")[0] for title in titles(picture, "folded")]
     assert len(names) == len(set(names)) == 12 and names[1] == "outer/inner (2)" and names[3] == "outer (2)/inner"
     assert picture.svg.count('<g class="cluster">') == 4
+
+
+def test_a_root_that_is_folded_is_still_the_root():
+    t = leaf(0.5, "x")
+    for name in ("a", "b"):
+        with fg.scope(name):
+            for _ in range(60):
+                t = np.tanh(t)
+    for given, root in ((None, "L"), ("loss", "loss")):
+        t.name = given
+        picture = fg.draw(t)
+        top = ET.fromstring(picture.svg)
+        assert top[0].text.startswith(f"Wiggle-flow of {root}: {root} = ")
+        assert f"{root} is what b gives." in top[1].text and f"{root} is what b gives." in "".join(top.itertext())
+    assert titles(picture, "folded")[1].startswith("b = ")
+
+
+def test_one_scope_around_everything_is_opened():
+    t = leaf(0.5, "x")
+    with fg.scope("all"):
+        for _ in range(100):
+            t = np.tanh(t)
+        with fg.scope("end"):
+            for _ in range(100):
+                t = np.tanh(t)
+    picture = fg.draw(t * 1.0)
+    assert [title.partition(" = ")[0] for title in titles(picture, "folded")] == ["all/end"]
+    assert len(titles(picture, "op")) == 0 and sum("; by tanh" in title for title in told(picture)) == 58
+    assert "41 earlier ones are left out" not in picture.svg and "42 earlier ones are left out" in picture.svg
+    with fg.scope("all"), fg.scope("of it"):
+        for _ in range(100):
+            t = np.tanh(t)
+    picture = fg.draw(t)
+    assert [title.partition(" = ")[0] for title in titles(picture, "folded")] == ["all", "all (2)"]
+    t = leaf(0.5, "x")
+    with fg.scope("all"), fg.scope("of it"):
+        for _ in range(100):
+            t = np.tanh(t)
+    picture = fg.draw(t)
+    assert not titles(picture, "folded") and "The last 60 of 100 operations" in picture.svg
+    assert picture.svg.count('<g class="cluster">') == 2
+
+
+def test_a_small_scope_beside_a_large_one_is_drawn_open():
+    t = leaf(0.5, "x")
+    for name, operations in (("large", 90), ("small", 5), ("block 1", 40), ("block 2", 40)):
+        with fg.scope(name):
+            for _ in range(operations):
+                t = np.tanh(t)
+    picture = fg.draw(t)
+    assert [title.partition(" = ")[0] for title in titles(picture, "folded")] == ["large", "block 1", "block 2"]
 
 
 def test_large_and_deep_with_scopes():
@@ -283,16 +335,19 @@ def test_a_scope_with_many_leaves_counts_them_and_one_with_many_results_too():
     with fg.scope("tail"):
         for _ in range(5):
             total = np.tanh(total)
-    picture = fg.draw(total)
-    first = titles(picture, "folded")[0]
-    assert first.startswith("wide = 40 results, ‖L̇_wide‖ = ") and "80 operations folded; 41 leaves in it" in first
+    picture = fg.draw(total, limit=60)
+    (first,) = titles(picture, "folded")  # the small scope has room, and is drawn open
+    assert (
+        first.startswith("wide = 40 results, ‖L̇_wide‖ = ")
+        and "80 operations folded; 41 leaves in it" in told(picture, "folded")[0]
+    )
     assert not titles(picture, "leaf")
 
 
 def test_the_modules_of_a_network_are_boxes():
     picture = fg.draw_network(fg.nn.MLP(2, [3, 1], seed=0), RNG.normal(size=(5, 2)), np.ones((5, 1)), view="op")
     boxes = [g[0].text for g in ET.fromstring(picture.svg).iter(f"{SVG}g") if g.get("class") == "cluster"]
-    assert boxes == ["MLP: 7 cards", "layers.0 · Linear: 3 cards", "layers.2 · Linear: 3 cards"]
+    assert boxes == ["MLP", "layers.0 · Linear", "layers.2 · Linear"]
 
 
 def test_flows_of_many_together():

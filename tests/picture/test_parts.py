@@ -31,7 +31,8 @@ def test_every_ink_is_seen_on_every_ground(theme, ground):
 def test_the_themes_have_the_same_inks_and_the_agreed_pair():
     assert style.LIGHT.keys() == style.DARK.keys() == {"paper", "card", *INKS}
     assert (style.LIGHT["plus"], style.LIGHT["minus"]) == ("#0072B2", "#D55E00")
-    assert "minus" in style.DASH and "plus" not in style.DASH
+    looks = [str(style.LINES.get(sign)) for sign in ("plus", "minus", "zero", "none")]
+    assert len({*looks}) == 4 and looks[0] == "None"  # told apart without colour
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,11 @@ def test_save_and_the_frame_of_a_notebook(tmp_path):
     assert repr(player) == "<Wiggle-flow of e, step by step>"
 
 
+def test_every_operand_of_many_is_played():
+    leaves = [leaf(float(k), f"p{k}") for k in range(40)]
+    assert len(data(fg.play(np.sum(np.stack(leaves))))["nodes"]) == 42
+
+
 def test_the_shell_is_small():
     for graph in GRAPHS.values():
         text = fg.play(graph(), predict=True).html

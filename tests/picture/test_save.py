@@ -22,7 +22,7 @@ import typst
 
 import fluxgrad as fg
 from fluxgrad.picture import save, style
-from fluxgrad.picture.tikz import _ABOVE, _BELOW, _TEX, SVG, halos, tex, tikz
+from fluxgrad.picture.tikz import _ABOVE, _BELOW, _TEX, SVG, looks, tex, tikz
 
 SUFFIXES = [".html", ".pdf", ".png", ".tex", ".svg", ".dot"]
 X, Y = np.array([[0.5, -1.0], [1.0, 0.2]]), np.array([[1.0], [0.0]])
@@ -133,7 +133,8 @@ def test_a_pdf_has_lines_and_letters_of_the_same_size(make, tmp_path):
 def test_a_pdf_draws_a_text_with_a_halo_twice_and_a_hidden_one_never():
     svg = network("neuron", (30, 20, 1)).svg
     before, after = (list(ET.fromstring(s).iter(f"{SVG}text")) for s in (svg, save._apart(svg)))
-    haloed = [t for t in halos(ET.fromstring(svg)) if t.get("opacity") != "0"]
+    look = looks(ET.fromstring(svg))
+    haloed = [t for t in look if "paint-order" in look[t] and t.get("opacity") != "0"]
     hidden = [t for t in before if t.get("opacity") == "0"]
     assert haloed and hidden and len(after) == len(before) - len(hidden) + len(haloed)
     for look in ("fill:none", "stroke:none"):
@@ -218,8 +219,8 @@ def test_printed_it_is_its_numbers():
     x = leaf(3.0, "x")
     assert str(fg.draw(x * x, view="op")).splitlines()[:4] == [
         "Wiggle-flow of L: L = 9",
-        "  x = 3, L̇_x = 6",
-        "  L = 9, L̇_L = 1; multiply: x·x",
+        "  x = 3, L̇_x = 6; L rises if it rises",
+        "  L = 9, L̇_L = 1; by multiply; L rises if it rises",
         "  x → x·x: contributes 3",
     ]
     long = str(network("neuron", (30, 20, 1))).splitlines()
@@ -280,18 +281,12 @@ def test_tikz_has_the_places_colours_widths_and_dashes_of_the_svg():
             for a, b in re.findall(near, text)
         )
     for g in elements(picture, "edge"):
-        path = g.find(f"{SVG}path")
-        line = f"draw=fg{g.get('class').split()[1]},line width={0.75 * float(path.get('stroke-width')):g}bp"
-        dash = path.get("stroke-dasharray")
-        assert (
-            line
-            + (
-                f",dash pattern=on {0.75 * float(dash.split()[0]):g}bp off {0.75 * float(dash.split()[1]):g}bp"
-                if dash
-                else ""
-            )
-            in text
-        )
+        sign, width = g.get("class").split()[1], float(g.find(f"{SVG}path").get("stroke-width"))
+        line = f"draw=fg{sign},line width={0.75 * width:g}bp"
+        dash = style.LINES.get(sign, {}).get("stroke-dasharray", "").split()
+        if dash:
+            line += f",dash pattern=on {0.75 * float(dash[0]):g}bp off {0.75 * float(dash[1]):g}bp"
+        assert line in text
     for name in ("plus", "minus", "ink", "frame", "plustext"):
         value = style.LIGHT[name.replace("text", " text")]
         assert f"\\definecolor{{fg{name}}}{{HTML}}{{{value[1:]}}}" in text
