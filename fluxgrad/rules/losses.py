@@ -151,7 +151,9 @@ def _dot(a: Array, b: Array) -> Any:
         n = a.size - a.size % RUN
         runs = np.vecdot(a[:n].reshape(-1, RUN), b[:n].reshape(-1, RUN))
         total = np.add.reduce(runs, None, np.promote_types(a.dtype, np.float64)) + a[n:].dot(b[n:])
-    return total if abs(total) < np.inf or a.dtype.itemsize >= 8 else a.astype(np.float64).dot(b.astype(np.float64))
+    if not abs(total) < np.inf and a.dtype.itemsize < 8:
+        total = np.vdot(a.astype(np.float64), b.astype(np.float64))
+    return total
 
 
 def _factor(by: float, dtype: np.dtype[Any]) -> Any:
