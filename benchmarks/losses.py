@@ -80,6 +80,47 @@ def numpy_divergence(z, w):
     return (p * (lp - lq)).sum(axis=1).mean(), (q - p) / np.float32(len(z))
 
 
+def numpy_smoothed(z, t):
+    p, k = softmax(z), z.shape[1]
+    y = np.full(z.shape, np.float32(0.1 / k))
+    y[np.arange(len(t)), t] += np.float32(0.9)
+    return -(y * np.log(p)).sum(axis=1).mean(), (p - y) / np.float32(len(t))
+
+
+def numpy_weighted(z, t):
+    p, rows, w = softmax(z), np.arange(len(t)), weights(z.shape[1])[t]
+    loss = -(w * np.log(p[rows, t])).sum() / w.sum()
+    p[rows, t] -= 1
+    return loss, (w / w.sum())[:, None] * p
+
+
+def numpy_ignoring(z, t):
+    keep, signal = t % 4 > 0, np.zeros_like(z)
+    loss, signal[keep] = numpy_cross_entropy(z[keep], t[keep])
+    return loss, signal
+
+
+def numpy_bernoulli(p, t):
+    loss = -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean()
+    return loss, ((1 - t) / (1 - p) - t / p) / np.float32(p.size)
+
+
+def smoothed(z, t):
+    return fg.losses.cross_entropy(z, t, label_smoothing=0.1)
+
+
+def weighted(z, t):
+    return fg.losses.cross_entropy(z, t, weight=weights(z.shape[1]))
+
+
+def ignoring(z, t):
+    return fg.losses.cross_entropy(z, np.where(t.data % 4 > 0, t.data, -100))
+
+
+def weights(k):
+    return np.linspace(0.5, 2, k, dtype=np.float32)
+
+
 def torch_focal(F, torch):
     def loss(z, t):
         p = torch.sigmoid(z)
@@ -109,6 +150,14 @@ def sides(rng, n):
     return (rng.normal(size=n) * 3).astype(np.float32), (rng.random(n) < 0.5).astype(np.float32)
 
 
+def shares(rng, n):
+    return (rng.normal(size=n) * 3).astype(np.float32), rng.random(n).astype(np.float32)
+
+
+def chances(rng, n):
+    return rng.uniform(0.01, 0.99, n).astype(np.float32), (rng.random(n) < 0.5).astype(np.float32)
+
+
 def two(rng, n, k):
     return labels(rng, n, k)[0], labels(rng, n, k)[0]
 
@@ -125,6 +174,16 @@ CASES = {
         lambda r: sides(r, 100_000), fg.losses.binary_cross_entropy_with_logits, numpy_logistic,
         "binary_cross_entropy_with_logits", None, 2.5,
     ),
+    "bce with logits, soft, 100,000": (
+        lambda r: shares(r, 100_000), fg.losses.binary_cross_entropy_with_logits, numpy_logistic,
+        "binary_cross_entropy_with_logits", None, 2.5,
+    ),
+    "binary_cross_entropy 100,000": (
+        lambda r: chances(r, 100_000), fg.losses.binary_cross_entropy, numpy_bernoulli, "binary_cross_entropy", None, 2.5,
+    ),
+    "smoothed (1024, 1000)": (lambda r: labels(r, 1024, 1000), smoothed, numpy_smoothed, None, None, 3.5),
+    "weighted (1024, 1000)": (lambda r: labels(r, 1024, 1000), weighted, numpy_weighted, None, None, 3.5),
+    "ignoring (1024, 1000)": (lambda r: labels(r, 1024, 1000), ignoring, numpy_ignoring, None, None, 3.5),
     "kl_div_with_logits (1024, 100)": (lambda r: two(r, 1024, 100), fg.losses.kl_div_with_logits, numpy_divergence, torch_divergence, None, 8.0),
 }  # fmt: skip
 

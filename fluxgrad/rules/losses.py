@@ -43,9 +43,10 @@ def loss(
     """A loss's row: the value and the signals of one example, and the reduction, which every loss shares.
 
     `classes`: an example is a row of classes, not one number. `core` computes both at once where digits or speed ask for it,
-    of arrays of one dtype that need no stretching: core(z, t, by, **options) gives the sum of the losses, and the signal times
-    `by` in z's dtype; for by = None the loss of each example, and the signal, of which both may have more digits than z (the
-    option `wide` hands them out with the losses). Neither is kept by anybody else. to_target(z, t, **options) is the target's signal, where it is not just the other's, turned round.
+    of arrays of one shape and dtype: core(z, t, by, **options) gives the sum of the losses, and the signal times `by`, in z's
+    dtype; for by = None the loss of each example, and the signal, both perhaps with more digits than z has (the option `wide`
+    hands the losses out with them). to_target(z, t, **options) is the target's signal, where it is not just the other's,
+    turned round.
     """
 
     def examples(x: Array) -> int:
@@ -95,7 +96,7 @@ def loss(
         if by is None:
             return _rounded(ready[0], g, z)
         g = g.item() * by
-        # It is given away once, since it may be written to; and what is rounded already is not multiplied by anything.
+        # It is given away once, since it may be written to; and for another factor a rounded product is not rounded again.
         signal = ready.pop() if ready and g == by else run(z, t, g, **options)[1]
         return signal if type(signal) is np.ndarray else np.asarray(signal, z.dtype)
 
@@ -117,7 +118,7 @@ def _rounded(signal: Array, g: Any, like: Array) -> Array:
     if type(g) is float:
         g = number(g, signal.dtype)  # (a ufunc takes a kept array in half the time of a Python number)
     rounded: Array = np.empty_like(signal, like.dtype)
-    if type(g) is not float and 0 < g.ndim < signal.ndim:
+    if 0 < g.ndim < signal.ndim:
         _send(signal, g, rounded)
     else:
         np.multiply(signal, g, rounded)
@@ -126,14 +127,19 @@ def _rounded(signal: Array, g: Any, like: Array) -> Array:
 
 def _send(signal: Array, by: Array, out: Array) -> None:
     """Signals in rows, each times its own number, rounded to the dtype of `out`."""
-    k = signal.shape[1]
-    if k <= FEW or k >= np.getbufsize():
+    if signal.shape[1] <= FEW:
         np.multiply(signal, by[:, None], out)
         return
-    with np.errstate():  # (which puts the size back)
-        # NumPy copies `by` to the length of as many rows as fit its buffer, which costs more than the product: one shall fit.
-        np.setbufsize(-(-k // 16) * 16)
+    with np.errstate():
+        _one_row_at_once(signal.shape[1])
         np.multiply(signal, by[:, None], out)
+
+
+def _one_row_at_once(k: int) -> None:
+    """NumPy copies one number a row to the length of as many rows as fit its buffer, which costs more than the product: now one
+    row fits, until `errstate` puts the size back."""
+    if FEW < k < np.getbufsize():
+        np.setbufsize(-(-k // 16) * 16)
 
 
 RUN = 1024  # so many products are added one after the other; more, in pairs of such sums, which keeps their digits
@@ -259,7 +265,8 @@ def _wide(x: Array) -> Array:
 
 
 def _exact(core: Callable[..., Any], piece: int = 16_000, classes: bool = False) -> Core:
-    """A core that computes with more digits than it is given, so many numbers at a time, so that they stay in a cache.
+    """A core that computes with more digits than it is given, so many numbers at a time, so that they stay in a cache (and
+    16,000 of them in 128 kB: for more, malloc may ask the system anew each time).
 
     core(z, t, by, out, **options) gives the loss of each example, and writes the signal times `by` to `out`, which rounds it.
     It sees flat arrays of one shape, or rows of classes, and rows or labels.
@@ -514,6 +521,45 @@ class _Classes:
         return R, top
 
 
+def _plain_rows(x: Array) -> Array:
+    """A copy in float64, few classes first in memory, since NumPy then has one long loop a class instead of many short ones."""
+    return x.T.astype(np.float64, order="C").T if x.shape[1] <= FEW else x.astype(np.float64)
+
+
+def _sure(value: Array, terms: Any, *sums: Array) -> Array:
+    """Values, but NaN where they are less than 1e-7 of the terms that they are a sum of, or a sum of exponentials is near the
+    ends of float64."""
+    fine = value > 1e-7 * terms
+    for S in sums:
+        fine &= (S > 1e-140) & (S < 1e140)
+    value[~fine] = np.nan
+    return value
+
+
+def _size(x: Array) -> float:
+    return max(float(x.max(initial=0)), -float(x.min(initial=0)))
+
+
+def _sparing(plain: Callable[..., Array], careful: Callable[..., Array]) -> Callable[..., Array]:
+    """Of float32 rows, first as a formula stands there, in float64. That says NaN where too few of its digits are left for
+    float32: of rows that nearly agree, and where an exponential is no normal number. Those are computed again with care."""
+
+    def core(z: Array, t: Array, by: float, out: Array) -> Array:
+        if z.dtype.itemsize >= 8:
+            return careful(z, t, by, out)
+        with np.errstate(all="ignore"):
+            _one_row_at_once(z.shape[1])
+            value = plain(z, t, by, out)
+        again = np.flatnonzero(np.isnan(value))
+        if again.size:
+            part = np.empty((again.size, z.shape[1]), out.dtype)
+            value[again] = careful(z[again], t[again], by, part)
+            out[again] = part
+        return value
+
+    return core
+
+
 def _one_aside(z: Array, t: Array) -> tuple[Any, ...]:
     """For each label Q, the sum of exp(z − m) without the label's own, which is `mine`; S = Q + mine; and the surprise c.
 
@@ -548,15 +594,7 @@ def _one_aside(z: Array, t: Array) -> tuple[Any, ...]:
     return rows.unlaid(rows.e), Q, mine, Q + mine, np.log1p(Q + (mine - 1)) - rows.d.take(at)
 
 
-def _one_pass(z: Array, t: Array, by: float, out: Array) -> Any:
-    if t.ndim == 2:
-        return _soft_pass(z, t, by, out)
-    signal, _, _, S, c = _one_aside(z, t)
-    _send(signal, by / S, out)
-    return c
-
-
-def _soft_pass(z: Array, t: Array, by: float, out: Array) -> Any:
+def _soft_to_the_digit(z: Array, t: Array, by: float, out: Array) -> Any:
     """The signal is p·Σt − t, as ((Σt − t)·exp(z − m) − t·Q)/S, Q being the sum over the other classes."""
     rows = _Classes(z)
     e, d, t = rows.e, rows.d, rows.laid(t)
@@ -566,6 +604,29 @@ def _soft_pass(z: Array, t: Array, by: float, out: Array) -> Any:
     total = rows.sum(t)
     _send(rows.unlaid((rows.along(total) - t) * e - t * Q), by / (1 + R), out)
     return rows.sum(t * np.where(t == 0, 0, -d)) + total * np.log1p(R)
+
+
+def _soft_pass(z: Array, t: Array, by: float, out: Array) -> Array:
+    """(Σt) ln S − Σ t z, S = Σ exp z, and p·Σt − t as they stand there."""
+    a, t, each = _plain_rows(z), _plain_rows(t), ones(z.shape[1], _DOUBLE)
+    e = np.exp(a)
+    S, total = e.dot(each), t.dot(each)
+    e *= (total / S)[:, None]
+    e -= t
+    np.multiply(e, by, out)
+    a *= t
+    return _sure(total * np.log(S) - a.dot(each), (1 + _size(z)) * total, S)
+
+
+_soft = _sparing(_soft_pass, _soft_to_the_digit)
+
+
+def _one_pass(z: Array, t: Array, by: float, out: Array) -> Any:
+    if t.ndim == 2:
+        return _soft(z, t, by, out)
+    signal, _, _, S, c = _one_aside(z, t)
+    _send(signal, by / S, out)
+    return c
 
 
 def _soft_target(z: Array, t: Array) -> Array:
@@ -740,7 +801,7 @@ def _compared(z: Array, w: Array) -> tuple[Any, ...]:
     return student, q, p, u, size < 1
 
 
-def _divergence(z: Array, w: Array, by: float, out: Array) -> Any:
+def _to_the_digit(z: Array, w: Array, by: float, out: Array) -> Any:
     """Σ p u, as Σ p (u + exp(−u) − 1), which adds Σ (q − p) = 0: no term is negative then, and none cancels. Where u < −1, p is
     small beside q, and a term is q + p (u − 1)."""
     # (What is ignored are masked classes, and rows that are not close.)
@@ -758,6 +819,24 @@ def _divergence(z: Array, w: Array, by: float, out: Array) -> Any:
     return rows.sum(terms)
 
 
+def _apart(z: Array, w: Array, by: float, out: Array) -> Array:
+    """Σ p u and q − p as they stand there."""
+    a, b, each = _plain_rows(z), _plain_rows(w), ones(z.shape[1], _DOUBLE)
+    q, p = np.exp(a), np.exp(b)
+    Sq, Sp = q.dot(each), p.dot(each)
+    b -= a
+    b -= np.log(Sp / Sq)[:, None]
+    p *= (1 / Sp)[:, None]
+    q *= (1 / Sq)[:, None]
+    q -= p
+    np.multiply(q, by, out)
+    b *= p
+    return _sure(b.dot(each), 1 + _size(z) + _size(w), Sq, Sp)
+
+
+_divergence = _sparing(_apart, _to_the_digit)
+
+
 def _divergence_w(z: Array, w: Array) -> Array:
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         rows, _, p, u, _ = _compared(z, w)
@@ -766,7 +845,7 @@ def _divergence_w(z: Array, w: Array) -> Array:
         return s
 
 
-kl_logits = loss("kl(z, w)", _kl_logits, _kl_logits_z, _kl_logits_w, core=_exact(_divergence, 48_000, True),
+kl_logits = loss("kl(z, w)", _kl_logits, _kl_logits_z, _kl_logits_w, core=_exact(_divergence, 100_000, True),
                  to_target=_divergence_w, classes=True, name="kl_div_with_logits")  # fmt: skip
 
 # ----- How they are written down -----
