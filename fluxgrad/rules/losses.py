@@ -82,7 +82,7 @@ def loss(
             return reduced(z, t, reduction=reduction, **options), None
         by = None if reduction == "none" else 1.0
         if reduction == "mean":
-            n = len(z) if classes else z.size
+            n = examples(z)
             by = 1 / (n or 1)
         L, signal = run(z, t, by, **options)
         if reduction == "mean":
@@ -162,9 +162,11 @@ def _dot(a: Array, b: Array) -> Any:
     return total
 
 
-def _factor(by: float, dtype: np.dtype[Any]) -> Any:
-    """A number to multiply by; in float16 that of a mean would soon be 0."""
-    return number(by, dtype if dtype.itemsize > 2 else _SINGLE)
+def _scaled(s: Any, by: float | None) -> Any:
+    """A fresh signal times `by`, if there is one; in float16 the factor of a mean would soon be 0."""
+    if by is not None:
+        s *= number(by, s.dtype if s.dtype.itemsize > 2 else _SINGLE)
+    return s
 
 
 def _total(a: Array) -> Any:
@@ -181,18 +183,13 @@ def _squared(p: Array, t: Array, by: float | None) -> tuple[Any, Any]:
     if by is None:
         return e * e, 2 * e
     total = _dot(e, e)
-    e *= _factor(2 * by, e.dtype)
-    return total, e
+    return total, _scaled(e, 2 * by)
 
 
 def _absolute(p: Array, t: Array, by: float | None) -> tuple[Any, Any]:
     e = p - t
-    s = np.sign(e)
-    if by is None:
-        return np.abs(e), s
-    total = _total(np.abs(e))
-    s *= _factor(by, s.dtype)
-    return total, s
+    L = np.abs(e)
+    return L if by is None else _total(L), _scaled(np.sign(e), by)
 
 
 def _clipped(p: Array, t: Array, by: float | None, delta: float) -> tuple[Any, Any]:
@@ -200,9 +197,7 @@ def _clipped(p: Array, t: Array, by: float | None, delta: float) -> tuple[Any, A
     r = p - t
     d = r.clip(-delta, delta)  # (`where` on an unpredictable mask costs thirty times as much)
     L = _less_half(d, d, r, by is not None)
-    if by is not None:
-        d *= _factor(by, d.dtype)
-    return L, d
+    return L, _scaled(d, by)
 
 
 def _smoothed(p: Array, t: Array, by: float | None, beta: float) -> tuple[Any, Any]:
@@ -211,9 +206,7 @@ def _smoothed(p: Array, t: Array, by: float | None, beta: float) -> tuple[Any, A
     d = r.clip(-beta, beta)
     s = d / beta
     L = _less_half(s, d, r, by is not None)
-    if by is not None:
-        s *= _factor(by, s.dtype)
-    return L, s
+    return L, _scaled(s, by)
 
 
 def _less_half(s: Array, d: Array, r: Array, summed: bool) -> Any:
@@ -468,6 +461,16 @@ def _count(n: int) -> Array:
     return np.arange(n)
 
 
+def _plain_rows(x: Array) -> Array:
+    """A copy in float64, few classes first in memory, since NumPy then has one long loop a class instead of many short ones."""
+    return x.T.astype(np.float64, order="C").T if x.shape[1] <= FEW else x.astype(np.float64)
+
+
+def _at(labels: Array, n: int, k: int) -> Array:
+    """Where each of n rows has its label, in memory that is laid out so."""
+    return labels * n + _count(n) if k <= FEW else _count(n) * k + labels
+
+
 class _Classes:
     """Rows of logits in float64, laid out for speed (few classes go first): d = z − m and e = exp(d), m the largest of a row.
 
@@ -495,10 +498,7 @@ class _Classes:
         return x.T.astype(wide, order="C") if self.axis == 0 else x.astype(wide, copy=False)
 
     def at(self, labels: Array) -> Array:
-        """Where each row has its label, in the flat array."""
-        n, rows = self.n, _count(self.n)
-        at: Array = rows * self.shape + labels if self.axis else labels * n + rows
-        return at
+        return _at(labels, self.n, self.shape)
 
     def sum(self, x: Array) -> Array:
         total: Array = np.add.reduce(x, self.axis)
@@ -519,11 +519,6 @@ class _Classes:
         R = self.sum(self.e)
         self.e.put(top, largest)
         return R, top
-
-
-def _plain_rows(x: Array) -> Array:
-    """A copy in float64, few classes first in memory, since NumPy then has one long loop a class instead of many short ones."""
-    return x.T.astype(np.float64, order="C").T if x.shape[1] <= FEW else x.astype(np.float64)
 
 
 def _sure(value: Array, terms: Any, *sums: Array) -> Array:
@@ -570,21 +565,19 @@ def _one_aside(z: Array, t: Array) -> tuple[Any, ...]:
     1/mine tell (which are NaN, too, where there is an ∞), and it is done again with m.
     """
     n, k = z.shape
-    few = k <= FEW
     if z.dtype.itemsize < 8:
-        e = z.T.astype(np.float64, order="C") if few else z.astype(np.float64)
-        at = t * n + _count(n) if few else _count(n) * k + t
-        row = ones(k, e.dtype)
+        e, at = _plain_rows(z), _at(t, n, k)
+        laid = e.T if k <= FEW else e
         with np.errstate(all="ignore"):
-            np.exp(e, e)
-            mine = e.take(at)
-            e.put(at, 0)
-            Q = row.dot(e) if few else e.dot(row)
+            np.exp(laid, laid)
+            mine = laid.take(at)
+            laid.put(at, 0)
+            Q = e.dot(ones(k, e.dtype))
             S, less = Q + mine, np.reciprocal(mine)
             if (S + number(1e-40, S.dtype)).dot(less) < 1e200:
-                e.put(at, -Q)
+                laid.put(at, -Q)
                 less *= Q
-                return e.T if few else e, Q, mine, S, np.log1p(less)
+                return e, Q, mine, S, np.log1p(less)
     rows = _Classes(z)
     at = rows.at(t)
     mine = rows.e.take(at)
