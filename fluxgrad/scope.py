@@ -85,8 +85,8 @@ class scope:
     """A name for all that is computed within it: `with fg.scope("encoder"): …`, or `@fg.scope("encoder")` above a function.
 
     `fg.draw` draws it as a box around its operations, and folds it to one card where the graph is large. Scopes nest;
-    each time that one is opened counts as another box; threads do not mix, nor do asyncio tasks. `fg.scope(model)` of an `nn.Module` opens
-    one for each call of the model and of every module in it, until the block ends.
+    each time that one is opened counts as another box; threads do not mix, nor do asyncio tasks.
+    `fg.scope(model)` of an `nn.Module` opens one for each call of the model and of every module in it, until the block ends.
 
     Raises TypeError for what is neither a name nor a module, or above a generator.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,7 +57,11 @@ def plan(flows: Flows, most: int = style.OPERATIONS, fan: int = style.FAN) -> Pl
     home = {t: where for t in flows.tensors if (where := scope.of(t)) is not None}
     names = _named([home[s.output] for s in reversed(flows.steps) if s.output in home])
     folded = _folding(flows.steps, home, most) if len(flows.steps) > most and names else {}
-    fans = {s.output: _strongest(s, fan - 1) for s in flows.steps if len(s.parents) > fan and s.output not in folded}
+    fans = {
+        s.output: strongest([[] if sent is None else [sent] for sent in s.contributions], fan - 1)
+        for s in flows.steps
+        if len(s.parents) > fan and s.output not in folded
+    }
 
     wanted, passed = {flows.root}, set[Tensor | None]()
     drawn: dict[Tensor | Opened, None] = {}  # latest first
@@ -91,9 +95,9 @@ def plan(flows: Flows, most: int = style.OPERATIONS, fan: int = style.FAN) -> Pl
     return Plan(single, earlier, beyond, fans, list(folds.values()), inside, len(drawn), home, names)
 
 
-def _strongest(s: Step, most: int) -> list[int]:
-    """The operands that are sent the most, in their order."""
-    sizes = [-1.0 if sent is None else norm(sent) for sent in s.contributions]
+def strongest(sent: Iterable[list[Array]], most: int) -> list[int]:
+    """Which operands are sent the most, in their order; one may be sent several things, or nothing."""
+    sizes = [joined(arrays)[1] if arrays else -1.0 for arrays in sent]
     order = sorted(range(len(sizes)), key=lambda i: -math.inf if math.isnan(sizes[i]) else -sizes[i])
     return sorted(order[:most])
 
@@ -112,12 +116,13 @@ def _folding(steps: list[Step], home: dict[Tensor, Opened], most: int) -> dict[T
     alike: dict[str, set[Opened]] = {}
     for where in folded.values():
         alike.setdefault(re.sub(r"\d+", "0", where.name), set()).add(where)
-    choices = []
-    for group in alike.values():
-        opened = {t: deeper.get(t) if where in group else where for t, where in folded.items()}
-        choices.append((_cards(steps, opened), group))
-    for _, group in sorted(choices, key=lambda choice: choice[0]) if len(alike) > 1 else []:
-        opened = {t: deeper.get(t) if where in group else where for t, where in folded.items()}
+
+    def opening(group: set[Opened]) -> dict[Tensor, Opened | None]:
+        return {t: deeper.get(t) if where in group else where for t, where in folded.items()}
+
+    fewest_first = sorted(alike.values(), key=lambda group: _cards(steps, opening(group)))
+    for group in fewest_first if len(alike) > 1 else []:
+        opened = opening(group)
         if _cards(steps, opened) <= most:
             folded = {t: where for t, where in opened.items() if where is not None}
     alone = Counter(folded.values())

@@ -17,7 +17,7 @@ from fluxgrad.ink.names import clean
 from fluxgrad.losses import mse_loss
 from fluxgrad.picture import style
 from fluxgrad.picture.model import undisturbed
-from fluxgrad.picture.neuron import Layer, Weight, layers_of, strongest
+from fluxgrad.picture.neuron import Layer, Weight, layers_of, mean_of, rows_of, strongest
 from fluxgrad.picture.scene import norm
 from fluxgrad.sweep import Flows, _recorded, flows, no_grad
 from fluxgrad.tensor import Array, Tensor
@@ -368,19 +368,15 @@ def _columns(record: Flows, layers: list[Layer]) -> tuple[list[Array], list[Arra
         return [], [], []
     x = layers[0].step.parents[0]
     n = layers[0].step.inputs[0].shape[-1]
-    values = [_rows(layers[0].step.inputs[0], n).mean(axis=0)]
-    fluxions = [_rows(record[x], n).sum(axis=0) if x is not None and x in record else np.full(n, np.nan)]
+    values = [mean_of(rows_of(layers[0].step.inputs[0], n))]
+    fluxions = [rows_of(record[x], n).sum(axis=0) if x is not None and x in record else np.full(n, np.nan)]
     blocked = [np.zeros(n)]
     for layer in layers:
         n = layer.step.output.shape[-1]
-        values.append(_rows(record.value(layer.out), n).mean(axis=0))
-        fluxions.append(_rows(record[layer.out], n).sum(axis=0))
+        values.append(mean_of(rows_of(record.value(layer.out), n)))
+        fluxions.append(rows_of(record[layer.out], n).sum(axis=0))
         blocked.append(layer.blocked)
     return values, fluxions, blocked
-
-
-def _rows(a: Array, n: int) -> Array:
-    return np.asarray(a, dtype=np.float64).reshape(-1, n)
 
 
 def _plane(y: Array, out: Array, box: tuple[float, float, float, float], loss: str) -> Plane | None:

@@ -163,7 +163,7 @@ def layers_of(flows: Flows, names: dict[Tensor, str], prediction: Tensor) -> lis
         between = [b for b in between if b.output.shape[-1:] == (n,) and b.row.name != "add"]
         out = between[-1].output if between else s.output
         relus = [b.output for b in between if b.row.name == "relu"]
-        blocked = _mean(_rows(flows.value(relus[-1]), n) == 0) if relus else np.zeros(n)
+        blocked = mean_of(rows_of(flows.value(relus[-1]), n) == 0) if relus else np.zeros(n)
         layers.append(Layer(s, weight, out, ", ".join(b.row.name for b in between), blocked))
     return layers
 
@@ -194,25 +194,25 @@ def _between(start: Tensor, end: Tensor | None, made_by: dict[Tensor, Step]) -> 
     return steps[::-1]
 
 
-def _mean(a: Array) -> Array:
+def mean_of(a: Array) -> Array:
     """Over the batch; of an empty one NaN, and no warning."""
     return a.mean(axis=0) if len(a) else np.full(a.shape[1], np.nan)
 
 
-def _rows(a: Array, n: int) -> Array:
+def rows_of(a: Array, n: int) -> Array:
     return np.asarray(a, dtype=np.float64).reshape(-1, n)
 
 
 def _columns(flows: Flows, names: dict[Tensor, str], layers: list[Layer], skipped: int) -> list[Column]:
     first = layers[0].step
     x, n = first.parents[0], first.inputs[0].shape[-1]
-    fluxions = _rows(flows[x], n).sum(axis=0) if x is not None else np.full(n, np.nan)
+    fluxions = rows_of(flows[x], n).sum(axis=0) if x is not None else np.full(n, np.nan)
     letter, heading = (f"h{skipped}", f"hidden {skipped}") if skipped else ("x", "input")
-    columns = [Column(letter, heading, "", _mean(_rows(first.inputs[0], n)), fluxions, np.zeros(n), None)]
+    columns = [Column(letter, heading, "", mean_of(rows_of(first.inputs[0], n)), fluxions, np.zeros(n), None)]
     for k, layer in enumerate(layers, start=skipped + 1):
         letter, heading = ("ŷ", "output") if layer is layers[-1] else (f"h{k}", f"hidden {k}")
-        values = _mean(_rows(flows.value(layer.out), layer.step.output.shape[-1]))
-        fluxions = _rows(flows[layer.out], layer.step.output.shape[-1]).sum(axis=0)
+        values = mean_of(rows_of(flows.value(layer.out), layer.step.output.shape[-1]))
+        fluxions = rows_of(flows[layer.out], layer.step.output.shape[-1]).sum(axis=0)
         b = layer.step.parents[2] if len(layer.step.parents) > 2 else None
         bias = (names[b], flows.value(b), flows[b]) if b in names else None
         columns.append(Column(letter, heading, layer.activation, values, fluxions, layer.blocked, bias))

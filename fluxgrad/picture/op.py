@@ -12,7 +12,7 @@ import numpy as np
 
 from fluxgrad.ink.names import clean, names_of
 from fluxgrad.picture import style
-from fluxgrad.picture.fold import DEEPEST, Fold, Plan, around, joined, plan
+from fluxgrad.picture.fold import DEEPEST, Fold, Plan, around, joined, plan, strongest
 from fluxgrad.picture.scene import (
     Cluster,
     Edge,
@@ -95,8 +95,7 @@ def op_scene(
                 tail = key[parent]
                 if parent in shared:
                     tail = f"{y}_{i}"
-                    title = f"{value_title(operands[i], x)}, {fluxion_title(operands[i], flows[parent])}"
-                    small.append(_small(tail, "again", (Run("name", operands[i]),), title, "drawn again"))
+                    small.append(_again(tail, operands[i], x, flows[parent]))
                 edges.append(Edge(tail, y, f"{operands[i]} → {into}: {words}", flow(sent), label))
                 if parent not in inside:
                     parts.setdefault(parent, []).extend([] if sent is None else [sent])
@@ -126,7 +125,8 @@ def op_scene(
         leaves = {tail: list(arriving.get(tail, {}).values()) for tail, p in silent.items() if p.row is None}
         if len(leaves) > fan:
             fans.append(len(leaves))
-            rest = sorted(leaves, key=lambda tail: -joined(leaves[tail])[1] if leaves[tail] else 1.0)[fan - 1 :]
+            kept = strongest(leaves.values(), fan - 1)
+            rest = [tail for i, tail in enumerate(leaves) if i not in kept]
             node, edge = _rest(f"{f.key}_more", f.path, [leaves[tail][0] if leaves[tail] else None for tail in rest])
             small.append(node)
             edges.append(edge)
@@ -137,10 +137,7 @@ def op_scene(
                 parts.setdefault(parent, []).extend(map(np.asarray, given.values()))
             if parent in again:
                 tail = f"{f.key}_{tail}"
-                title = (
-                    f"{value_title(names[parent], flows.value(parent))}, {fluxion_title(names[parent], flows[parent])}"
-                )
-                small.append(_small(tail, "again", (Run("name", names[parent]),), title, "drawn again"))
+                small.append(_again(tail, names[parent], flows.value(parent), flows[parent]))
             edges.append(_crossing(tail, f, names[parent], list(given.values())))
 
     used = set(forms) | set(parts) | ({flows.root} - set(inside))
@@ -438,6 +435,12 @@ def _constant(key: str, name: str, x: Any) -> Node:
     else:
         text, title = f"{name} = {shown(scalar(x))}", value_title(name, x)
     return _small(key, "constant", (Run("quiet", text),), title, "a constant: no fluxion")
+
+
+def _again(key: str, name: str, value: Array, fluxion: Array) -> Node:
+    """A leaf of many uses, once more where it is used."""
+    title = f"{value_title(name, value)}, {fluxion_title(name, fluxion)}"
+    return _small(key, "again", (Run("name", name),), title, "drawn again")
 
 
 def _small(key: str, kind: str, line: Line, title: str, story: str) -> Node:
