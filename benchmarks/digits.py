@@ -792,6 +792,7 @@ def main() -> int:
     if options.write:
         versions = {"NumPy": np.__version__, **versions, "mpmath": mpmath.__version__}
         told_versions = "Measured with " + ", ".join(f"{name} {v}" for name, v in versions.items()) + "."
+        told_versions += " (torchvision loads only beside the build of PyTorch that it was made for.)"
         if absent:
             told_versions += f" Not installed, so left out: {', '.join(absent)}."
         page = PAGE.format(

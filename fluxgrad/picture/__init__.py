@@ -200,7 +200,10 @@ def draw_network(
     _check(view, "draw_network")
     _check_limit(limit)
     if not hasattr(model, "named_parameters"):
-        raise TypeError(f"draw_network(model, x, y): model is an nn.Module; given {type(model).__name__}")
+        raise TypeError(
+            f"draw_network(model, x, y): model is an nn.Module; given {type(model).__name__}. "
+            f"A loss L that is computed otherwise is drawn by draw(L)"
+        )
     paths = {t: name for name, t in model.named_parameters()}
     dtype = next((t.dtype for t in paths), None)
     numbers = np.array(x.data if isinstance(x, Tensor) else x, dtype=dtype)

@@ -30,5 +30,5 @@ def undisturbed(model: Any) -> Iterator[None]:
                 part.training = mode
             for generator, state in states:
                 generator.state = state
-            np.random.set_state(everyone)  # noqa: NPY002 - as above
+            np.random.set_state(everyone)  # noqa: NPY002 - and then finds its draws where they were
             random.setstate(python)
